@@ -1,0 +1,1 @@
+//! One lightweight process in front of many LLM providers.
