@@ -1,0 +1,95 @@
+//! What an operator asks for: new items, and changes of any subset of an item's fields.
+
+use uuid::Uuid;
+
+use super::{BaseUrl, Model, Name, Provider, ProviderKind, Secret};
+
+/// A provider to register.
+#[derive(Clone, Debug)]
+pub struct NewProvider {
+    /// Unique among providers.
+    pub name: Name,
+    /// What it speaks.
+    pub kind: ProviderKind,
+    /// The key that it issued to us.
+    pub api_key: Secret,
+    /// `None`: the kind's own address.
+    pub base_url: Option<BaseUrl>,
+}
+
+/// A change of a provider; `None` leaves a field as it is.
+#[derive(Clone, Debug, Default)]
+pub struct ProviderChange {
+    /// A new name.
+    pub name: Option<Name>,
+    /// Another kind.
+    pub kind: Option<ProviderKind>,
+    /// Another key.
+    pub api_key: Option<Secret>,
+    /// Another address; `Some(None)` goes back to the kind's own.
+    pub base_url: Option<Option<BaseUrl>>,
+    /// Switches it on or off.
+    pub is_active: Option<bool>,
+}
+
+impl ProviderChange {
+    /// The provider as it shall be. A change of the kind alone takes the address along if it
+    /// was the old kind's own.
+    pub fn apply(self, provider: &mut Provider) {
+        let had_default = provider.base_url == provider.kind.default_base_url();
+        provider.kind = self.kind.unwrap_or(provider.kind);
+        match self.base_url {
+            Some(Some(url)) => provider.base_url = url,
+            Some(None) => provider.base_url = provider.kind.default_base_url(),
+            None if had_default => provider.base_url = provider.kind.default_base_url(),
+            None => {}
+        }
+        if let Some(name) = self.name {
+            provider.name = name;
+        }
+        if let Some(api_key) = self.api_key {
+            provider.api_key = api_key;
+        }
+        provider.is_active = self.is_active.unwrap_or(provider.is_active);
+    }
+}
+
+/// A model to map.
+#[derive(Clone, Debug)]
+pub struct NewModel {
+    /// What callers write in `model`; unique.
+    pub name: Name,
+    /// Who serves it.
+    pub provider_id: Uuid,
+    /// What the provider calls it, where that differs.
+    pub provider_model_name: Option<Name>,
+}
+
+/// A change of a model; `None` leaves a field as it is.
+#[derive(Clone, Debug, Default)]
+pub struct ModelChange {
+    /// A new name.
+    pub name: Option<Name>,
+    /// Another provider.
+    pub provider_id: Option<Uuid>,
+    /// Another name at the provider; `Some(None)` makes it the same as `name`.
+    pub provider_model_name: Option<Option<Name>>,
+    /// Switches it on or off.
+    pub is_active: Option<bool>,
+}
+
+impl ModelChange {
+    /// Puts the model into the state that it shall have.
+    pub fn apply(self, model: &mut Model) {
+        if let Some(name) = self.name {
+            model.name = name;
+        }
+        if let Some(provider_id) = self.provider_id {
+            model.provider_id = provider_id;
+        }
+        if let Some(provider_model_name) = self.provider_model_name {
+            model.provider_model_name = provider_model_name;
+        }
+        model.is_active = self.is_active.unwrap_or(model.is_active);
+    }
+}

@@ -1,0 +1,31 @@
+//! Values that cannot be invalid: parsed once at the edge, trusted inside. No I/O.
+
+mod change;
+mod model;
+mod name;
+mod provider;
+mod secret;
+mod user_key;
+
+use derive_more::{Display, Error};
+
+pub use self::{
+    change::{ModelChange, NewModel, NewProvider, ProviderChange},
+    model::{Model, Route},
+    name::Name,
+    provider::{BaseUrl, Provider, ProviderKind},
+    secret::Secret,
+    user_key::{KeyHash, PlainKey, UserKey},
+};
+
+/// Why a value was refused. The text says what is wrong and what would be right; it never
+/// repeats a secret.
+#[derive(Clone, Debug, Display, Error, PartialEq, Eq)]
+#[display("{_0}")]
+pub struct Invalid(#[error(not(source))] pub String);
+
+impl Invalid {
+    pub(crate) fn new(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+}

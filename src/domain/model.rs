@@ -1,0 +1,43 @@
+//! Models: which provider serves a name, and under which name there.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{BaseUrl, Name, ProviderKind, Secret};
+
+/// A model mapping as stored.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Names the mapping for good.
+    pub id: Uuid,
+    /// What callers write in `model`; unique.
+    pub name: Name,
+    /// Who serves it.
+    pub provider_id: Uuid,
+    /// The provider's name at the time of reading.
+    pub provider_name: String,
+    /// What the provider calls it, where that differs.
+    pub provider_model_name: Option<Name>,
+    /// An inactive model does not exist for callers.
+    pub is_active: bool,
+    /// When it was mapped.
+    pub created_at: DateTime<Utc>,
+    /// When it was last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// All that sending a request for one model needs. It exists only for an active model of an
+/// active provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// What the provider calls the model.
+    pub provider_model: String,
+    /// Who serves it, by the name that operators gave it.
+    pub provider_name: String,
+    /// What the provider speaks.
+    pub kind: ProviderKind,
+    /// Where the provider is.
+    pub base_url: BaseUrl,
+    /// The key that the provider issued to us.
+    pub api_key: Secret,
+}

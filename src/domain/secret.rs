@@ -1,0 +1,72 @@
+//! A value that must not be printed.
+
+use std::fmt;
+
+use subtle::ConstantTimeEq;
+
+/// A secret text. `Debug` and `Display` mask it; [`Secret::expose`] is the one way to read it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret text.
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+
+    /// The text itself. Every caller is a place where a secret leaves the process on purpose.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Compares in a time that depends on the lengths alone.
+    pub fn matches(&self, candidate: &[u8]) -> bool {
+        self.0.as_bytes().ct_eq(candidate).into()
+    }
+
+    /// What an operator may see to recognise a key: the first and last four characters of a
+    /// long one, nothing of one of 12 characters or fewer.
+    pub fn preview(&self) -> String {
+        const SHORT: usize = 12;
+        const SHOWN: usize = 4;
+        let characters: Vec<char> = self.0.chars().collect();
+        if characters.len() <= SHORT {
+            return "…".to_owned();
+        }
+        let first: String = characters[..SHOWN].iter().collect();
+        let last: String = characters[characters.len() - SHOWN..].iter().collect();
+        format!("{first}…{last}")
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn printing_shows_nothing() {
+        let secret = Secret::new("sk-very-secret-value");
+        assert_eq!(format!("{secret} {secret:?}"), "[secret] [secret]");
+    }
+
+    #[test]
+    fn a_preview_shows_the_ends_of_a_long_key_and_nothing_of_a_short_one() {
+        assert_eq!(Secret::new("sk-1234567890abcd").preview(), "sk-1…abcd");
+        assert_eq!(Secret::new("1234567890123").preview(), "1234…0123");
+        assert_eq!(Secret::new("123456789012").preview(), "…");
+        assert_eq!(Secret::new("").preview(), "…");
+        assert_eq!(Secret::new("ключ-очень-длинный").preview(), "ключ…нный");
+    }
+}

@@ -1,0 +1,275 @@
+//! Every failure of the gateway itself: its status and its body in OpenAI's shape.
+//!
+//! A provider's own error answer is relayed and never passes through here.
+
+use std::time::Duration;
+
+use actix_web::{
+    HttpResponse, ResponseError,
+    http::{
+        StatusCode,
+        header::{self, HeaderValue},
+    },
+};
+use derive_more::Display;
+use serde::Serialize;
+
+/// A failure, grouped by who must act: the caller, the provider's operator, or ours.
+#[derive(Clone, Debug, Display, PartialEq, Eq)]
+pub enum GatewayError {
+    /// The user key is missing, malformed, unknown or revoked.
+    #[display(
+        "Incorrect API key provided. Send `Authorization: Bearer sk-…` with a key that this gateway issued."
+    )]
+    InvalidUserKey,
+    /// The admin key is missing or wrong.
+    #[display(
+        "Incorrect API key provided. Send `Authorization: Bearer …` with the gateway's admin key."
+    )]
+    InvalidAdminKey,
+    /// The request can't be used as it is.
+    #[display("{message}")]
+    InvalidRequest {
+        /// What is wrong and what would be right.
+        message: String,
+        /// The field it is about.
+        param: Option<String>,
+        /// A word for programs.
+        code: &'static str,
+    },
+    /// No active route has this name.
+    #[display("The model `{model}` does not exist or you do not have access to it.")]
+    UnknownModel {
+        /// As the caller wrote it.
+        model: String,
+    },
+    /// No item of this kind has this id.
+    #[display("No {kind} has the id `{id}`.")]
+    UnknownId {
+        /// `provider`, `model` or `key`.
+        kind: &'static str,
+        /// As the caller wrote it.
+        id: String,
+    },
+    /// No endpoint has this path.
+    #[display("Unknown request URL: {method} {path}. Please check the URL for typos.")]
+    UnknownUrl {
+        /// Of the request.
+        method: String,
+        /// Without its query.
+        path: String,
+    },
+    /// The endpoint exists, but not with this method.
+    #[display("Method {method} is not allowed for {path}; allowed: {allowed}.")]
+    MethodNotAllowed {
+        /// Of the request.
+        method: String,
+        /// Without its query.
+        path: String,
+        /// As in the `Allow` header.
+        allowed: &'static str,
+    },
+    /// The change contradicts what is stored.
+    #[display("{message}")]
+    Conflict {
+        /// With what it collides and what to do about it.
+        message: String,
+        /// The field it is about.
+        param: Option<&'static str>,
+    },
+    /// The body is over the limit.
+    #[display("The request body is larger than the limit of {limit} bytes.")]
+    BodyTooLarge {
+        /// In bytes.
+        limit: usize,
+    },
+    /// The body isn't declared to be JSON.
+    #[display("The request body must be JSON: send `Content-Type: application/json`.")]
+    NotJson,
+    /// No connection to the provider, a failed TLS handshake, or closed before a response.
+    #[display("The provider of this model could not be reached: {reason}.")]
+    UpstreamUnreachable {
+        /// Without addresses or secrets.
+        reason: String,
+    },
+    /// What the provider sent isn't an HTTP response that can be relayed.
+    #[display("The provider of this model sent an unusable response: {reason}.")]
+    UpstreamInvalidResponse {
+        /// Without contents.
+        reason: String,
+    },
+    /// The provider sent no response headers in time.
+    #[display("The provider of this model sent no response within {}.", seconds(*after))]
+    UpstreamTimeout {
+        /// The limit that ran out.
+        after: Duration,
+    },
+    /// Neither the caches nor the database can answer now.
+    #[display("The gateway is temporarily unavailable: {reason}. Please try again.")]
+    Unavailable {
+        /// What is missing.
+        reason: String,
+    },
+    /// A defect of ours. The cause is in the log, never in the answer.
+    #[display("The gateway failed to handle the request.")]
+    Internal,
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{} s", duration.as_secs_f64())
+}
+
+/// The columns of the error table: status, `type`, `code`.
+struct Row(StatusCode, &'static str, &'static str);
+
+/// How long a caller should wait before it asks an unavailable gateway again, in seconds.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+impl GatewayError {
+    /// A 400 about one field.
+    pub fn invalid_field(param: &str, problem: impl std::fmt::Display) -> Self {
+        Self::InvalidRequest {
+            message: format!("`{param}` {problem}."),
+            param: Some(param.to_owned()),
+            code: "invalid_value",
+        }
+    }
+
+    fn row(&self) -> Row {
+        const CALLER: &str = "invalid_request_error";
+        const SERVER: &str = "api_error";
+        match self {
+            Self::InvalidRequest { code, .. } => Row(StatusCode::BAD_REQUEST, CALLER, code),
+            Self::InvalidUserKey | Self::InvalidAdminKey => {
+                Row(StatusCode::UNAUTHORIZED, CALLER, "invalid_api_key")
+            }
+            Self::UnknownModel { .. } => Row(StatusCode::NOT_FOUND, CALLER, "model_not_found"),
+            Self::UnknownId { .. } => Row(StatusCode::NOT_FOUND, CALLER, "not_found"),
+            Self::UnknownUrl { .. } => Row(StatusCode::NOT_FOUND, CALLER, "unknown_url"),
+            Self::MethodNotAllowed { .. } => {
+                Row(StatusCode::METHOD_NOT_ALLOWED, CALLER, "method_not_allowed")
+            }
+            Self::Conflict { .. } => Row(StatusCode::CONFLICT, CALLER, "conflict"),
+            Self::BodyTooLarge { .. } => {
+                Row(StatusCode::PAYLOAD_TOO_LARGE, CALLER, "request_too_large")
+            }
+            Self::NotJson => Row(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                CALLER,
+                "unsupported_media_type",
+            ),
+            Self::UpstreamUnreachable { .. } => {
+                Row(StatusCode::BAD_GATEWAY, SERVER, "upstream_unreachable")
+            }
+            Self::UpstreamInvalidResponse { .. } => {
+                Row(StatusCode::BAD_GATEWAY, SERVER, "upstream_invalid_response")
+            }
+            Self::UpstreamTimeout { .. } => {
+                Row(StatusCode::GATEWAY_TIMEOUT, SERVER, "upstream_timeout")
+            }
+            Self::Unavailable { .. } => Row(StatusCode::SERVICE_UNAVAILABLE, SERVER, "unavailable"),
+            Self::Internal => Row(StatusCode::INTERNAL_SERVER_ERROR, SERVER, "internal_error"),
+        }
+    }
+
+    fn param(&self) -> Option<&str> {
+        match self {
+            Self::InvalidRequest { param, .. } => param.as_deref(),
+            Self::Conflict { param, .. } => *param,
+            Self::UnknownModel { .. } => Some("model"),
+            _ => None,
+        }
+    }
+
+    /// The word for programs: `code` in the body.
+    pub fn code(&self) -> &'static str {
+        self.row().2
+    }
+}
+
+/// The OpenAI error envelope:
+/// `{"error": {"message": …, "type": …, "param": …, "code": …}}`
+/// (<https://platform.openai.com/docs/guides/error-codes>).
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: Body<'a>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    message: String,
+    r#type: &'static str,
+    param: Option<&'a str>,
+    code: &'static str,
+}
+
+impl ResponseError for GatewayError {
+    fn status_code(&self) -> StatusCode {
+        self.row().0
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let Row(status, r#type, code) = self.row();
+        let mut response = HttpResponse::build(status);
+        match self {
+            Self::InvalidUserKey | Self::InvalidAdminKey => {
+                response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+            }
+            Self::MethodNotAllowed { allowed, .. } => {
+                response.insert_header((header::ALLOW, *allowed));
+            }
+            Self::Unavailable { .. } => {
+                response.insert_header((header::RETRY_AFTER, RETRY_AFTER));
+            }
+            _ => {}
+        }
+        response.json(Envelope {
+            error: Body {
+                message: self.to_string(),
+                r#type,
+                param: self.param(),
+                code,
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::body::to_bytes;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    async fn body_of(error: GatewayError) -> Value {
+        let body = to_bytes(error.error_response().into_body()).await.unwrap();
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    #[actix_rt::test]
+    async fn an_error_has_the_openai_envelope() {
+        let body = body_of(GatewayError::UnknownModel {
+            model: "gpt-5".to_owned(),
+        })
+        .await;
+        assert_eq!(
+            body,
+            json!({"error": {
+                "message": "The model `gpt-5` does not exist or you do not have access to it.",
+                "type": "invalid_request_error",
+                "param": "model",
+                "code": "model_not_found",
+            }})
+        );
+    }
+
+    #[actix_rt::test]
+    async fn a_temporary_failure_says_when_to_come_back() {
+        let response = GatewayError::Unavailable {
+            reason: "the database does not answer".to_owned(),
+        }
+        .error_response();
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers().get("retry-after").unwrap(), "1");
+    }
+}

@@ -1,0 +1,620 @@
+//! The environment, read once into typed settings. Nothing else reads it.
+
+use std::{fmt, net::SocketAddr, str::FromStr, thread, time::Duration};
+
+use derive_more::{Display, Error};
+use url::Url;
+
+use crate::domain::Secret;
+
+/// What an operator copies from `.env.example` and must replace.
+const ADMIN_KEY_PLACEHOLDER: &str = "change-me";
+
+/// Everything that can be set, with values that are known to be usable.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `ADMIN_KEY`: secret of the admin API.
+    pub admin_key: Secret,
+    /// `LISTEN_ADDR`: where to serve. Port 0 picks a free one.
+    pub listen_addr: SocketAddr,
+    /// `WORKERS`: threads that serve requests.
+    pub workers: usize,
+    /// `MAX_BODY_BYTES`: the largest request body.
+    pub max_body_bytes: usize,
+    /// `SHUTDOWN_TIMEOUT`: how long running answers may go on after a signal to stop.
+    pub shutdown_timeout: Duration,
+    /// The database.
+    pub database: DatabaseSettings,
+    /// The caches in front of it.
+    pub cache: CacheSettings,
+    /// The way to the providers.
+    pub upstream: UpstreamSettings,
+}
+
+/// The truth: `DATABASE_*`.
+#[derive(Clone, Debug)]
+pub struct DatabaseSettings {
+    /// `DATABASE_URL`.
+    pub url: DatabaseUrl,
+    /// `DATABASE_LISTEN_URL`: a direct address for `LISTEN`, where `DATABASE_URL` goes through
+    /// a pooler.
+    pub listen_url: DatabaseUrl,
+    /// `DATABASE_MAX_CONNECTIONS`.
+    pub max_connections: u32,
+    /// `DATABASE_TIMEOUT`: the longest that a look-up may wait for the database.
+    pub timeout: Duration,
+}
+
+/// The caches: `REDIS_URL`, `CACHE_*`, `MEMORY_CACHE_ENTRIES`, `STALE_GRACE`.
+#[derive(Clone, Debug)]
+pub struct CacheSettings {
+    /// `REDIS_URL`; `None` where it is `none`.
+    pub redis_url: Option<RedisUrl>,
+    /// `CACHE_PREFIX`: first part of every Redis key.
+    pub prefix: String,
+    /// `CACHE_TIMEOUT`: the longest that a look-up may wait for Redis.
+    pub timeout: Duration,
+    /// `CACHE_REWARM_INTERVAL`: how often Redis is filled anew although nothing seems wrong.
+    pub rewarm_interval: Duration,
+    /// `MEMORY_CACHE_ENTRIES`: bound of each in-process map.
+    pub memory_entries: usize,
+    /// `STALE_GRACE`: how long to serve what is held while cut off from everything.
+    pub stale_grace: Duration,
+}
+
+/// The way to the providers: `UPSTREAM_*`.
+#[derive(Clone, Debug)]
+pub struct UpstreamSettings {
+    /// `UPSTREAM_CONNECT_TIMEOUT`: name, TCP and TLS together.
+    pub connect_timeout: Duration,
+    /// `UPSTREAM_RESPONSE_TIMEOUT`: from the request to the response's head.
+    pub response_timeout: Duration,
+    /// `UPSTREAM_IDLE_TIMEOUT`: between two pieces of a response's body.
+    pub idle_timeout: Duration,
+    /// `UPSTREAM_RETRY_STALE`: whether to send once more where a kept-alive connection died
+    /// before one byte of an answer.
+    pub retry_stale: bool,
+}
+
+/// Where the database is. `Display` and `Debug` show no credentials.
+#[derive(Clone, PartialEq, Eq)]
+pub enum DatabaseUrl {
+    /// `postgres://…`
+    Postgres(Url),
+    /// The path in `sqlite://path`.
+    Sqlite(String),
+}
+
+/// Where Redis is. `Display` and `Debug` show no credentials.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrl(Url);
+
+/// Every problem of the environment, one line each.
+#[derive(Debug, Display, Error, PartialEq, Eq)]
+#[display("{}", _0.join("\n"))]
+pub struct SettingsError(#[error(not(source))] Vec<String>);
+
+impl Settings {
+    /// Reads the process environment, with the `.env` file of the working directory (or of a
+    /// folder above it) behind it.
+    ///
+    /// # Errors
+    /// Lists every variable that is missing or can't be parsed.
+    pub fn from_env() -> Result<Self, SettingsError> {
+        let file = match dotenvy::dotenv() {
+            Ok(_) => Ok(()),
+            Err(error) if error.not_found() => Ok(()),
+            // The error's own text would repeat the line, which may hold a secret.
+            Err(dotenvy::Error::LineParse(_, column)) => Err(format!(
+                ".env: a line cannot be parsed at character {column}; write NAME=value, with quotes around values that contain spaces"
+            )),
+            Err(error) => Err(format!(".env: cannot be read: {error}")),
+        };
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the one reader of the environment"
+        )]
+        let settings = Self::from_lookup(|name| std::env::var(name).ok());
+        match (settings, file) {
+            (settings, Ok(())) => settings,
+            (Ok(_), Err(problem)) => Err(SettingsError(vec![problem])),
+            (Err(mut problems), Err(problem)) => {
+                problems.0.insert(0, problem);
+                Err(problems)
+            }
+        }
+    }
+
+    /// Reads settings through `lookup`, which answers a variable's value.
+    ///
+    /// # Errors
+    /// Lists every variable that is missing or can't be parsed.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
+        let mut reader = Reader {
+            lookup: &lookup,
+            problems: Vec::new(),
+        };
+        let settings = reader.settings();
+        if reader.problems.is_empty() {
+            Ok(settings)
+        } else {
+            Err(SettingsError(reader.problems))
+        }
+    }
+
+    /// Every variable with the value in force, secrets masked.
+    pub fn effective(&self) -> Vec<(&'static str, String)> {
+        let redis = match &self.cache.redis_url {
+            Some(url) => url.to_string(),
+            None => "none".to_owned(),
+        };
+        vec![
+            ("ADMIN_KEY", self.admin_key.to_string()),
+            ("LISTEN_ADDR", self.listen_addr.to_string()),
+            ("WORKERS", self.workers.to_string()),
+            ("MAX_BODY_BYTES", self.max_body_bytes.to_string()),
+            ("SHUTDOWN_TIMEOUT", show(self.shutdown_timeout)),
+            ("DATABASE_URL", self.database.url.to_string()),
+            ("DATABASE_LISTEN_URL", self.database.listen_url.to_string()),
+            (
+                "DATABASE_MAX_CONNECTIONS",
+                self.database.max_connections.to_string(),
+            ),
+            ("DATABASE_TIMEOUT", show(self.database.timeout)),
+            ("REDIS_URL", redis),
+            ("CACHE_PREFIX", self.cache.prefix.clone()),
+            ("CACHE_TIMEOUT", show(self.cache.timeout)),
+            ("CACHE_REWARM_INTERVAL", show(self.cache.rewarm_interval)),
+            (
+                "MEMORY_CACHE_ENTRIES",
+                self.cache.memory_entries.to_string(),
+            ),
+            ("STALE_GRACE", show(self.cache.stale_grace)),
+            (
+                "UPSTREAM_CONNECT_TIMEOUT",
+                show(self.upstream.connect_timeout),
+            ),
+            (
+                "UPSTREAM_RESPONSE_TIMEOUT",
+                show(self.upstream.response_timeout),
+            ),
+            ("UPSTREAM_IDLE_TIMEOUT", show(self.upstream.idle_timeout)),
+            (
+                "UPSTREAM_RETRY_STALE",
+                self.upstream.retry_stale.to_string(),
+            ),
+        ]
+    }
+}
+
+/// Collects problems while it reads, so that one start reports them all.
+struct Reader<'a> {
+    lookup: &'a dyn Fn(&str) -> Option<String>,
+    problems: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn settings(&mut self) -> Settings {
+        let database = self.database();
+        Settings {
+            admin_key: self.admin_key(),
+            listen_addr: self.value("LISTEN_ADDR", SocketAddr::from(([0, 0, 0, 0], 8080))),
+            workers: self.checked("WORKERS", cores(), "4", positive),
+            max_body_bytes: self.checked("MAX_BODY_BYTES", 32 << 20, "32MiB", size),
+            shutdown_timeout: self.duration("SHUTDOWN_TIMEOUT", 30_000),
+            cache: self.cache(&database.url),
+            upstream: self.upstream(),
+            database,
+        }
+    }
+
+    fn admin_key(&mut self) -> Secret {
+        let remedy =
+            "set it to a long random text, for example the output of `openssl rand -hex 32`";
+        let key = self.raw("ADMIN_KEY").unwrap_or_default();
+        let problem = match key.as_str() {
+            "" => Some("is required"),
+            ADMIN_KEY_PLACEHOLDER => Some("is still the placeholder of .env.example"),
+            key if !key.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                Some("must consist of visible ASCII characters, because it travels in a header")
+            }
+            _ => None,
+        };
+        if let Some(problem) = problem {
+            self.problems
+                .push(format!("ADMIN_KEY: {problem}; {remedy}"));
+        }
+        Secret::new(key)
+    }
+
+    fn database(&mut self) -> DatabaseSettings {
+        let example = "postgres://user:password@localhost:5432/llm_gateway";
+        let embedded = DatabaseUrl::Sqlite("data/llm-gateway.db".to_owned());
+        if self.value("REQUIRE_DATABASE_URL", false) && self.raw("DATABASE_URL").is_none() {
+            self.problems.push(format!(
+                "DATABASE_URL: is required here, so that a forgotten variable can't open an empty database, for example {example}"
+            ));
+        }
+        let url = self.checked("DATABASE_URL", embedded, example, DatabaseUrl::parse);
+        DatabaseSettings {
+            listen_url: self.checked(
+                "DATABASE_LISTEN_URL",
+                url.clone(),
+                example,
+                DatabaseUrl::parse,
+            ),
+            url,
+            max_connections: self.checked("DATABASE_MAX_CONNECTIONS", 10, "10", positive),
+            timeout: self.duration("DATABASE_TIMEOUT", 2_000),
+        }
+    }
+
+    fn cache(&mut self, database: &DatabaseUrl) -> CacheSettings {
+        CacheSettings {
+            redis_url: self.checked(
+                "REDIS_URL",
+                RedisUrl::default_with(database),
+                "redis://127.0.0.1:6379, or none to switch Redis off",
+                RedisUrl::parse_or_none,
+            ),
+            prefix: self.checked("CACHE_PREFIX", "llmgw".to_owned(), "llmgw", cache_prefix),
+            timeout: self.duration("CACHE_TIMEOUT", 100),
+            rewarm_interval: self.duration("CACHE_REWARM_INTERVAL", 600_000),
+            memory_entries: self.checked("MEMORY_CACHE_ENTRIES", 100_000, "100000", positive),
+            stale_grace: self.checked(
+                "STALE_GRACE",
+                Duration::from_secs(15 * 60),
+                "15m, or 0 to turn it off",
+                duration,
+            ),
+        }
+    }
+
+    fn upstream(&mut self) -> UpstreamSettings {
+        UpstreamSettings {
+            connect_timeout: self.duration("UPSTREAM_CONNECT_TIMEOUT", 10_000),
+            response_timeout: self.duration("UPSTREAM_RESPONSE_TIMEOUT", 600_000),
+            idle_timeout: self.duration("UPSTREAM_IDLE_TIMEOUT", 300_000),
+            retry_stale: self.value("UPSTREAM_RETRY_STALE", true),
+        }
+    }
+
+    /// A variable's value; an empty one counts as not set, as Compose files write it.
+    fn raw(&self, name: &str) -> Option<String> {
+        (self.lookup)(name)
+            .map(|value| value.trim().to_owned())
+            .filter(|value| !value.is_empty())
+    }
+
+    fn value<T>(&mut self, name: &str, default: T) -> T
+    where
+        T: FromStr<Err: fmt::Display> + fmt::Display,
+    {
+        let example = default.to_string();
+        self.checked(name, default, &example, |text| {
+            text.parse().map_err(|error: T::Err| error.to_string())
+        })
+    }
+
+    fn duration(&mut self, name: &str, default_ms: u64) -> Duration {
+        let default = Duration::from_millis(default_ms);
+        self.checked(name, default, &show(default), |text| {
+            match duration(text)? {
+                Duration::ZERO => Err("must be longer than zero".to_owned()),
+                duration => Ok(duration),
+            }
+        })
+    }
+
+    fn checked<T>(
+        &mut self,
+        name: &str,
+        default: T,
+        example: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> T {
+        let Some(text) = self.raw(name) else {
+            return default;
+        };
+        parse(&text).unwrap_or_else(|problem| {
+            self.problems
+                .push(format!("{name}: {problem}; for example {name}={example}"));
+            default
+        })
+    }
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn positive<T: FromStr<Err: fmt::Display> + PartialOrd + From<u8>>(
+    text: &str,
+) -> Result<T, String> {
+    match text.parse::<T>() {
+        Ok(number) if number < T::from(1) => Err("must be at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// `100ms`, `10s`, `15m`, `2h`; a bare number is seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = split_unit(text)?;
+    let milliseconds = match unit {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => {
+            return Err(format!(
+                "has the unknown unit `{unit}` (known: ms, s, m, h)"
+            ));
+        }
+    };
+    number
+        .checked_mul(milliseconds)
+        .map(Duration::from_millis)
+        .ok_or_else(|| "is too long".to_owned())
+}
+
+/// `32MiB`, `64KiB`, or plain bytes; at least one.
+fn size(text: &str) -> Result<usize, String> {
+    let (number, unit) = split_unit(text)?;
+    let bytes = match unit {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => {
+            return Err(format!(
+                "has the unknown unit `{unit}` (known: KiB, MiB, GiB)"
+            ));
+        }
+    };
+    match number.checked_mul(bytes).map(usize::try_from) {
+        Some(Ok(0)) => Err("must be at least 1".to_owned()),
+        Some(Ok(bytes)) => Ok(bytes),
+        _ => Err("is too large".to_owned()),
+    }
+}
+
+fn split_unit(text: &str) -> Result<(u64, &str), String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let number = number
+        .parse()
+        .map_err(|_| "must begin with a whole number".to_owned())?;
+    Ok((number, unit.trim()))
+}
+
+/// The longest unit that shows the duration as a whole number.
+fn show(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    match ms {
+        0 => "0".to_owned(),
+        _ if ms.is_multiple_of(3_600_000) => format!("{}h", ms / 3_600_000),
+        _ if ms.is_multiple_of(60_000) => format!("{}m", ms / 60_000),
+        _ if ms.is_multiple_of(1_000) => format!("{}s", ms / 1_000),
+        _ => format!("{ms}ms"),
+    }
+}
+
+fn cache_prefix(text: &str) -> Result<String, String> {
+    let usable = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:".contains(&byte);
+    if text.bytes().all(usable) {
+        Ok(text.to_owned())
+    } else {
+        Err("must consist of letters, digits, `_`, `-`, `.` and `:`".to_owned())
+    }
+}
+
+fn parse_url(text: &str) -> Result<Url, String> {
+    Url::parse(text).map_err(|error| format!("is not an address ({error})"))
+}
+
+/// An address without its user name, password and query, where drivers put credentials too.
+fn without_credentials(url: &Url) -> String {
+    let mut url = url.clone();
+    if !url.username().is_empty() || url.password().is_some() {
+        let _ = url.set_password(None);
+        let _ = url.set_username("***");
+    }
+    if url.query().is_some() {
+        url.set_query(Some("***"));
+    }
+    url.to_string()
+}
+
+impl DatabaseUrl {
+    fn parse(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("sqlite:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            let path = path.split_once('?').map_or(path, |(path, _)| path);
+            return match path {
+                "" => Err("names no file".to_owned()),
+                ":memory:" => {
+                    Err("must be a file, because several connections share it".to_owned())
+                }
+                path => Ok(Self::Sqlite(path.to_owned())),
+            };
+        }
+        let url = parse_url(text)?;
+        match url.scheme() {
+            "postgres" | "postgresql" => Ok(Self::Postgres(url)),
+            scheme => Err(format!(
+                "has the scheme `{scheme}`; postgres:// and sqlite:// are known"
+            )),
+        }
+    }
+}
+
+impl RedisUrl {
+    fn default_with(database: &DatabaseUrl) -> Option<Self> {
+        match database {
+            DatabaseUrl::Sqlite(_) => None,
+            DatabaseUrl::Postgres(_) => Url::parse("redis://127.0.0.1:6379").ok().map(Self),
+        }
+    }
+
+    fn parse_or_none(text: &str) -> Result<Option<Self>, String> {
+        if text == "none" {
+            return Ok(None);
+        }
+        let url = parse_url(text)?;
+        match url.scheme() {
+            "redis" | "rediss" if url.has_host() => Ok(Some(Self(url))),
+            "redis" | "rediss" => Err("names no host".to_owned()),
+            scheme => Err(format!(
+                "has the scheme `{scheme}`; redis:// and rediss:// are known"
+            )),
+        }
+    }
+
+    /// The whole address, credentials included, for the driver.
+    pub fn expose(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Postgres(url) => f.write_str(&without_credentials(url)),
+            Self::Sqlite(path) => write!(f, "sqlite://{path}"),
+        }
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&without_credentials(&self.0))
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+        Settings::from_lookup(|name| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    fn problems(variables: &[(&str, &str)]) -> Vec<String> {
+        read(variables).map(drop).unwrap_err().0
+    }
+
+    const KEY: (&str, &str) = ("ADMIN_KEY", "0123456789abcdef");
+
+    #[test]
+    fn an_admin_key_is_enough() {
+        let settings = read(&[KEY]).unwrap();
+        assert_eq!(settings.listen_addr.to_string(), "0.0.0.0:8080");
+        assert_eq!(
+            settings.database.url.to_string(),
+            "sqlite://data/llm-gateway.db"
+        );
+        assert!(settings.cache.redis_url.is_none());
+        assert_eq!(settings.max_body_bytes, 33_554_432);
+        assert_eq!(settings.upstream.response_timeout.as_secs(), 600);
+    }
+
+    #[test]
+    fn postgresql_brings_redis_along_unless_it_is_switched_off() {
+        let postgres = ("DATABASE_URL", "postgres://u:p@localhost/db");
+        let redis_of = |variables: &[_]| read(variables).unwrap().cache.redis_url;
+        assert_eq!(
+            redis_of(&[KEY, postgres]).unwrap().to_string(),
+            "redis://127.0.0.1:6379"
+        );
+        assert!(redis_of(&[KEY, postgres, ("REDIS_URL", "none")]).is_none());
+        let sqlite = [KEY, ("REDIS_URL", "rediss://u:p@cache.example:6380/1")];
+        assert_eq!(redis_of(&sqlite).unwrap().expose(), sqlite[1].1);
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once_with_the_variable_and_an_example() {
+        let bad = [
+            ("LISTEN_ADDR", "8080", "LISTEN_ADDR=0.0.0.0:8080"),
+            ("MAX_BODY_BYTES", "32 parsecs", "MAX_BODY_BYTES=32MiB"),
+            ("CACHE_TIMEOUT", "soon", "CACHE_TIMEOUT=100ms"),
+            ("CACHE_TIMEOUT", "0", "CACHE_TIMEOUT=100ms"),
+            ("WORKERS", "0", "WORKERS=4"),
+            ("REDIS_URL", "localhost:6379", "REDIS_URL=redis://"),
+            (
+                "DATABASE_URL",
+                "mysql://localhost/db",
+                "DATABASE_URL=postgres://",
+            ),
+            ("UPSTREAM_RETRY_STALE", "yes", "UPSTREAM_RETRY_STALE=true"),
+            ("CACHE_PREFIX", "a{b}", "CACHE_PREFIX=llmgw"),
+        ];
+        for (name, value, example) in bad {
+            let problems = problems(&[KEY, (name, value)]);
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert!(problems[0].starts_with(name), "{problems:?}");
+            assert!(problems[0].contains(example), "{problems:?}");
+        }
+        let all = problems(&[("LISTEN_ADDR", "x"), ("WORKERS", "x"), ("STALE_GRACE", "x")]);
+        assert_eq!(all.len(), 4, "{all:?}");
+    }
+
+    #[test]
+    fn a_missing_or_placeholder_admin_key_stops_the_start() {
+        assert!(problems(&[])[0].contains("ADMIN_KEY: is required"));
+        assert!(problems(&[("ADMIN_KEY", "change-me")])[0].contains("placeholder"));
+        let refusal = problems(&[("ADMIN_KEY", "schlüssel geheim")]);
+        assert!(!refusal[0].contains("geheim"));
+    }
+
+    #[test]
+    fn a_container_insists_on_a_database() {
+        let required = ("REQUIRE_DATABASE_URL", "true");
+        assert!(problems(&[KEY, required])[0].starts_with("DATABASE_URL"));
+        assert!(read(&[KEY, required, ("DATABASE_URL", "sqlite://x.db")]).is_ok());
+    }
+
+    #[test]
+    fn durations_and_sizes_have_units() {
+        assert_eq!(duration("100ms"), Ok(Duration::from_millis(100)));
+        assert_eq!(duration("15m"), Ok(Duration::from_secs(900)));
+        assert_eq!(duration("7"), Ok(Duration::from_secs(7)));
+        assert!(duration("-1s").is_err());
+        assert!(duration("99999999999999999999s").is_err());
+        assert_eq!(size("64KiB"), Ok(65_536));
+        assert!(size("0").is_err());
+        for text in ["0", "2h", "15m", "30s", "100ms"] {
+            assert_eq!(show(duration(text).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn printed_settings_hold_no_secret() {
+        let settings = read(&[
+            ("ADMIN_KEY", "hunter2-admin"),
+            (
+                "DATABASE_URL",
+                "postgres://bob:hunter2@db/x?password=hunter2",
+            ),
+            ("REDIS_URL", "redis://:hunter2@cache"),
+        ])
+        .unwrap();
+        let printed = format!("{settings:?} {:?}", settings.effective());
+        assert!(!printed.contains("hunter2"), "{printed}");
+    }
+}
