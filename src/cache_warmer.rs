@@ -1,0 +1,562 @@
+//! The cache warmer: an actor that keeps tiers 1 and 2 right. One task, one mailbox; the only
+//! writer of Redis, and the only one that takes entries out of the in-process tier.
+//!
+//! Three jobs run side by side, and none of them holds up the mailbox: *hearing* (reads the
+//! change counter and the log), *pushing* (brings Redis up to date by a delta) and *warming up*
+//! (fills Redis whole). Their rules are in `docs/ARCHITECTURE.md`.
+
+use std::{
+    future::{Future, pending},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use redis::RedisError;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Interval, MissedTickBehavior, interval_at, sleep, timeout},
+};
+
+use crate::storage::{
+    StorageError,
+    database::{Changes, Database, Delta, Entry, Listener, Stamp},
+    freshness::Freshness,
+    memory::Memory,
+    redis_cache::{RedisCache, Writer},
+};
+
+/// Messages that may wait. Senders wait when it is full; there are never more than admin calls.
+const MAILBOX: usize = 64;
+/// How often the counter is read although nobody notified: several times within the lease.
+const POLL: Duration = Duration::from_millis(200);
+/// The longest that one read of the counter may take. Longer, and the lease would end anyway.
+const HEARING_TIMEOUT: Duration = Duration::from_millis(500);
+/// A delta that lost the race so often has plenty of company to leave the work to.
+const PUSH_ATTEMPTS: usize = 5;
+/// A warm-up that failed is tried again after this time.
+const WARM_UP_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the warmer works on.
+pub(crate) struct Tiers {
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) freshness: Arc<Freshness>,
+    pub(crate) redis: Option<Arc<RedisCache>>,
+    /// For readiness: whether Redis held whole contents when last seen.
+    pub(crate) redis_is_whole: Arc<AtomicBool>,
+    pub(crate) database: Arc<dyn Database>,
+    pub(crate) rewarm_interval: Duration,
+}
+
+/// A handle to the warmer. It ends when told to, or when the last handle is gone.
+#[derive(Clone)]
+pub(crate) struct CacheWarmer {
+    mailbox: mpsc::Sender<Message>,
+}
+
+enum Message {
+    /// A mutation of this replica's is durable.
+    Committed {
+        changes: Changes,
+        applied: oneshot::Sender<()>,
+    },
+    /// A look-up found Redis ahead of this replica.
+    Heard(Stamp),
+    Stop {
+        stopped: oneshot::Sender<()>,
+    },
+}
+
+impl CacheWarmer {
+    /// Starts the task on the current runtime.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the one place that starts the warmer"
+    )]
+    pub(crate) fn start(tiers: Tiers) -> Self {
+        let (sender, mailbox) = mpsc::channel(MAILBOX);
+        tokio::spawn(Warmer::new(tiers, mailbox).run());
+        Self { mailbox: sender }
+    }
+
+    /// Tells of a durable mutation, and waits until this replica can't answer from before it.
+    pub(crate) async fn committed(&self, changes: Changes) {
+        let (applied, done) = oneshot::channel();
+        let message = Message::Committed { changes, applied };
+        if self.mailbox.send(message).await.is_err() || done.await.is_err() {
+            // Stopping, or broken: the lease ends within a second, and with it all trust.
+            log::warn!("cache warmer: gone before a change could be applied");
+        }
+    }
+
+    /// Tells that Redis is ahead. May be lost: the next look-up will tell again.
+    pub(crate) fn heard(&self, stamp: Stamp) {
+        let _ = self.mailbox.try_send(Message::Heard(stamp));
+    }
+
+    /// Waits until the task has ended, for whatever reason.
+    pub(crate) async fn ended(&self) {
+        self.mailbox.closed().await;
+    }
+
+    /// Ends the task, and waits until it has ended.
+    pub(crate) async fn stop(&self) {
+        let (stopped, done) = oneshot::channel();
+        if self.mailbox.send(Message::Stop { stopped }).await.is_ok() {
+            let _ = done.await;
+        }
+    }
+}
+
+/// A job under way, if there is one.
+struct Job<T>(Option<BoxFuture<'static, T>>);
+
+impl<T> Job<T> {
+    fn start(&mut self, work: impl Future<Output = T> + Send + 'static) {
+        self.0 = Some(work.boxed());
+    }
+
+    fn is_running(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Waits for its end; for ever where there is none. Safe to abandon.
+    async fn end(&mut self) -> T {
+        let Some(work) = &mut self.0 else {
+            return pending().await;
+        };
+        let result = work.await;
+        self.0 = None;
+        result
+    }
+}
+
+struct Warmer {
+    tiers: Tiers,
+    mailbox: mpsc::Receiver<Message>,
+    /// Tier 1 has been brought up to this version.
+    position: Option<Stamp>,
+    hearing: Job<Hearing>,
+    pushing: Job<Pushing>,
+    warming: Job<Result<Stamp, WarmUpError>>,
+    /// Admin calls that wait for the push under way, and for the one after it.
+    pushed_now: Vec<oneshot::Sender<()>>,
+    pushed_next: Vec<oneshot::Sender<()>>,
+    /// Kept open between pushes.
+    writer: Option<Writer>,
+    /// No warm-up before this time.
+    warm_up_not_before: Instant,
+    rewarm: Interval,
+    database_answers: bool,
+}
+
+enum Event {
+    Message(Option<Message>),
+    Heard(Hearing),
+    Pushed(Pushing),
+    Warmed(Result<Stamp, WarmUpError>),
+    RewarmDue,
+}
+
+impl Warmer {
+    fn new(tiers: Tiers, mailbox: mpsc::Receiver<Message>) -> Self {
+        let first = tokio::time::Instant::now() + tiers.rewarm_interval;
+        let mut rewarm = interval_at(first, tiers.rewarm_interval);
+        rewarm.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            tiers,
+            mailbox,
+            position: None,
+            hearing: Job(None),
+            pushing: Job(None),
+            warming: Job(None),
+            pushed_now: Vec::new(),
+            pushed_next: Vec::new(),
+            writer: None,
+            warm_up_not_before: Instant::now(),
+            rewarm,
+            database_answers: true,
+        }
+    }
+
+    async fn run(mut self) {
+        self.start_hearing(None, Duration::ZERO);
+        loop {
+            match self.next_event().await {
+                Event::Message(Some(Message::Committed { changes, applied })) => {
+                    self.apply_commit(changes, applied);
+                }
+                Event::Message(Some(Message::Heard(stamp))) => self.hear_from_redis(stamp),
+                Event::Message(Some(Message::Stop { stopped })) => {
+                    // The jobs end here too; the database's log has whatever they leave undone.
+                    drop(self);
+                    let _ = stopped.send(());
+                    return;
+                }
+                Event::Message(None) => return,
+                Event::Heard(hearing) => self.finish_hearing(hearing),
+                Event::Pushed(pushing) => self.finish_push(pushing),
+                Event::Warmed(result) => self.finish_warm_up(result),
+                Event::RewarmDue => self.start_warm_up(),
+            }
+        }
+    }
+
+    async fn next_event(&mut self) -> Event {
+        tokio::select! {
+            message = self.mailbox.recv() => Event::Message(message),
+            hearing = self.hearing.end() => Event::Heard(hearing),
+            pushing = self.pushing.end() => Event::Pushed(pushing),
+            warmed = self.warming.end() => Event::Warmed(warmed),
+            _ = self.rewarm.tick() => Event::RewarmDue,
+        }
+    }
+
+    /// Tier 1 first, so that this replica is right whatever becomes of Redis.
+    fn apply_commit(&mut self, changes: Changes, applied: oneshot::Sender<()>) {
+        self.tiers.memory.invalidate(&changes.entries);
+        self.tiers.freshness.hear(changes.stamp);
+        if let Some(position) = &mut self.position
+            && position.epoch == changes.stamp.epoch
+            && position.version == changes.before
+        {
+            *position = changes.stamp;
+        }
+        let redis = self.tiers.redis.as_ref();
+        if redis.is_some_and(|redis| redis.is_connected()) {
+            self.pushed_next.push(applied);
+            self.start_push();
+        } else {
+            // Nobody here reads Redis now, and nobody will before it has caught up.
+            let _ = applied.send(());
+        }
+    }
+
+    /// A look-up saw Redis ahead. While the database is heard, the log will tell what changed;
+    /// cut off from it, everything that is held may be outdated.
+    fn hear_from_redis(&mut self, stamp: Stamp) {
+        let is_news = self.tiers.freshness.hear(stamp);
+        if is_news && !self.tiers.freshness.is_trusted() {
+            self.tiers.memory.invalidate(&[Entry::Everything]);
+        }
+    }
+
+    fn start_hearing(&mut self, listener: Option<Listener>, wait: Duration) {
+        let database = Arc::clone(&self.tiers.database);
+        let (position, prepared) = (self.position, self.position.is_some());
+        self.hearing
+            .start(hear(database, listener, position, prepared, wait));
+    }
+
+    fn finish_hearing(&mut self, hearing: Hearing) {
+        match hearing.news {
+            Ok(news) => {
+                self.take_in(&news);
+                if !self.database_answers {
+                    log::info!("database: answers again");
+                }
+                self.database_answers = true;
+            }
+            Err(error) => {
+                if self.database_answers {
+                    log::warn!("database: changes cannot be heard ({error})");
+                }
+                self.database_answers = false;
+            }
+        }
+        self.start_push();
+        self.start_hearing(hearing.listener, POLL);
+    }
+
+    /// Brings tier 1 up to what was heard, and only then renews its lease.
+    fn take_in(&mut self, news: &News) {
+        self.tiers.memory.invalidate(&news.entries);
+        let went_back = news
+            .position
+            .is_some_and(|position| !news.stamp.covers(&position));
+        if went_back {
+            log::warn!("database: it is another one, or a backup was restored; starting afresh");
+            self.tiers.freshness.restart_from(news.stamp);
+            self.position = Some(news.stamp);
+        } else {
+            self.tiers.freshness.hear(news.stamp);
+            let is_ahead = self
+                .position
+                .is_none_or(|position| news.stamp.covers(&position));
+            if is_ahead {
+                self.position = Some(news.stamp);
+            }
+        }
+        self.tiers.freshness.renew(news.asked);
+    }
+
+    fn start_push(&mut self) {
+        let Some(redis) = &self.tiers.redis else {
+            return;
+        };
+        if self.pushing.is_running() {
+            return;
+        }
+        self.pushed_now.append(&mut self.pushed_next);
+        let heard = self.tiers.freshness.known();
+        self.pushing.start(push(
+            Arc::clone(redis),
+            Arc::clone(&self.tiers.database),
+            self.writer.take(),
+            heard,
+        ));
+    }
+
+    fn finish_push(&mut self, pushing: Pushing) {
+        let is_whole = match &pushing.outcome {
+            Ok(Outcome::Whole) => true,
+            Ok(Outcome::NeedsWarmUp) => {
+                self.start_warm_up();
+                false
+            }
+            Err(error) => {
+                if let Some(redis) = &self.tiers.redis {
+                    redis.close_lookups(error);
+                }
+                false
+            }
+        };
+        self.tiers.redis_is_whole.store(is_whole, Ordering::Release);
+        self.writer = pushing.writer;
+        // Done, or not to be done now: then Redis is behind what this replica knows, and unread.
+        for applied in self.pushed_now.drain(..) {
+            let _ = applied.send(());
+        }
+        if !self.pushed_next.is_empty() {
+            self.start_push();
+        }
+    }
+
+    fn start_warm_up(&mut self) {
+        if self.warming.is_running() || Instant::now() < self.warm_up_not_before {
+            return;
+        }
+        let redis = self.tiers.redis.clone();
+        let database = Arc::clone(&self.tiers.database);
+        self.warming.start(async move {
+            database.prune_changes().await?;
+            match redis {
+                Some(redis) => warm_up(&redis, &*database).await,
+                None => Ok(database.stamp().await?),
+            }
+        });
+    }
+
+    fn finish_warm_up(&mut self, result: Result<Stamp, WarmUpError>) {
+        match result {
+            Ok(stamp) => log::debug!("redis: whole at version {}", stamp.version),
+            Err(error) => {
+                log::warn!("redis: the warm-up failed and will be tried again ({error})");
+                self.warm_up_not_before = Instant::now() + WARM_UP_PAUSE;
+            }
+        }
+        self.start_push();
+    }
+}
+
+/// What came of listening once.
+struct Hearing {
+    /// To listen on, unless it was lost.
+    listener: Option<Listener>,
+    news: Result<News, StorageError>,
+}
+
+struct News {
+    /// When the question was asked: whatever happened later may be missing.
+    asked: Instant,
+    /// Where tier 1 stood then.
+    position: Option<Stamp>,
+    stamp: Stamp,
+    entries: Vec<Entry>,
+}
+
+/// Waits for a notification or for `wait`, then reads the counter, and the log if it moved.
+async fn hear(
+    database: Arc<dyn Database>,
+    listener: Option<Listener>,
+    position: Option<Stamp>,
+    prepared: bool,
+    wait: Duration,
+) -> Hearing {
+    let mut listener = await_commit(listener, wait).await;
+    let news = async {
+        if !prepared {
+            database.prepare().await?;
+        }
+        if listener.is_none() {
+            // Without one the counter is read through the pool; only notifications are missing.
+            let opened = timeout(HEARING_TIMEOUT, database.listen()).await;
+            listener = opened.ok().and_then(Result::ok).flatten();
+        }
+        let asked = Instant::now();
+        let stamp = read_counter(&*database, &mut listener).await?;
+        let (stamp, entries) = read_log(&*database, position, stamp).await?;
+        Ok(News {
+            asked,
+            position,
+            stamp,
+            entries,
+        })
+    }
+    .await;
+    Hearing { listener, news }
+}
+
+async fn await_commit(listener: Option<Listener>, wait: Duration) -> Option<Listener> {
+    let Some(mut listener) = listener else {
+        sleep(wait).await;
+        return None;
+    };
+    match timeout(wait, listener.changed()).await {
+        Ok(Err(_)) => None,
+        Ok(Ok(())) | Err(_) => Some(listener),
+    }
+}
+
+/// A listener that doesn't answer in time is given up: its connection may be half dead.
+async fn read_counter(
+    database: &dyn Database,
+    listener: &mut Option<Listener>,
+) -> Result<Stamp, StorageError> {
+    let late = |_| StorageError::Unavailable {
+        reason: "the database did not answer in time".to_owned(),
+    };
+    let Some(mut direct) = listener.take() else {
+        return timeout(HEARING_TIMEOUT, database.stamp())
+            .await
+            .map_err(late)?;
+    };
+    let stamp = timeout(HEARING_TIMEOUT, direct.stamp())
+        .await
+        .map_err(late)??;
+    *listener = Some(direct);
+    Ok(stamp)
+}
+
+/// What changed after `position`. Before the first hearing nothing is known about what is held.
+async fn read_log(
+    database: &dyn Database,
+    position: Option<Stamp>,
+    stamp: Stamp,
+) -> Result<(Stamp, Vec<Entry>), StorageError> {
+    match position {
+        Some(position) if position == stamp => Ok((stamp, Vec::new())),
+        Some(position) if position.epoch == stamp.epoch => {
+            match database.changes_since(position.version).await? {
+                Delta::Everything(stamp) => Ok((stamp, vec![Entry::Everything])),
+                Delta::Entries {
+                    stamp,
+                    keys,
+                    routes,
+                } => {
+                    let keys = keys.into_iter().map(|(hash, _)| Entry::Key(hash));
+                    let routes = routes.into_iter().map(|(model, _)| Entry::Route(model));
+                    Ok((stamp, keys.chain(routes).collect()))
+                }
+            }
+        }
+        _ => Ok((stamp, vec![Entry::Everything])),
+    }
+}
+
+/// What came of a push.
+struct Pushing {
+    /// To be used again, unless it failed.
+    writer: Option<Writer>,
+    outcome: Result<Outcome, RedisError>,
+}
+
+enum Outcome {
+    /// Redis is whole and, as far as the database can be asked, up to date.
+    Whole,
+    /// Redis holds nothing that a delta could build on.
+    NeedsWarmUp,
+}
+
+/// Sees that Redis answers and is whole, and brings it up to date by a delta where it is behind.
+async fn push(
+    redis: Arc<RedisCache>,
+    database: Arc<dyn Database>,
+    writer: Option<Writer>,
+    heard: Option<Stamp>,
+) -> Pushing {
+    let mut kept = writer;
+    let outcome = async {
+        let mut writer = match kept.take() {
+            Some(writer) => writer,
+            None => redis.writer().await?,
+        };
+        let outcome = catch_up(&redis, &*database, &mut writer, heard).await?;
+        redis.open_lookups().await?;
+        kept = Some(writer);
+        Ok(outcome)
+    }
+    .await;
+    Pushing {
+        writer: kept,
+        outcome,
+    }
+}
+
+async fn catch_up(
+    redis: &RedisCache,
+    database: &dyn Database,
+    writer: &mut Writer,
+    heard: Option<Stamp>,
+) -> Result<Outcome, RedisError> {
+    for _ in 0..PUSH_ATTEMPTS {
+        let Some(mark) = redis.mark(writer).await? else {
+            return Ok(Outcome::NeedsWarmUp);
+        };
+        if heard == Some(mark.stamp) {
+            return Ok(Outcome::Whole);
+        }
+        let Ok(delta) = database.changes_since(mark.stamp.version).await else {
+            // Nobody can say whether it is behind; look-ups compare it with what they know.
+            return Ok(Outcome::Whole);
+        };
+        match delta {
+            Delta::Entries {
+                stamp,
+                keys,
+                routes,
+            } if stamp.epoch == mark.stamp.epoch => {
+                if stamp == mark.stamp || redis.apply(writer, &mark, stamp, &keys, &routes).await? {
+                    return Ok(Outcome::Whole);
+                }
+            }
+            _ => {
+                redis.forget(writer, &mark).await?;
+                return Ok(Outcome::NeedsWarmUp);
+            }
+        }
+    }
+    Ok(Outcome::Whole)
+}
+
+/// Why a warm-up failed.
+#[derive(Debug, derive_more::Display, derive_more::From)]
+enum WarmUpError {
+    Database(StorageError),
+    Redis(RedisError),
+}
+
+/// Fills Redis whole: a dump at one snapshot, written aside, swapped in unless something newer
+/// is there. Requests are answered all the while.
+async fn warm_up(redis: &RedisCache, database: &dyn Database) -> Result<Stamp, WarmUpError> {
+    let mut writer = redis.writer().await?;
+    let (sender, batches) = mpsc::channel(4);
+    let dump = async { database.dump(sender).await.map_err(WarmUpError::from) };
+    let stage = async { Ok(redis.stage(&mut writer, batches).await?) };
+    let (stamp, staged) = futures_util::try_join!(dump, stage)?;
+    redis.swap(&mut writer, staged, stamp).await?;
+    Ok(stamp)
+}

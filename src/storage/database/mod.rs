@@ -1,0 +1,202 @@
+//! Tier 3, the truth: one trait, two drivers. sqlx appears in this folder alone.
+
+mod postgres;
+mod queries;
+mod rows;
+mod sqlite;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+pub use self::postgres::Listener;
+use super::StorageError;
+use crate::{
+    domain::{
+        KeyHash, Model, ModelChange, Name, NewModel, NewProvider, Provider, ProviderChange, Route,
+        UserKey,
+    },
+    settings::{DatabaseSettings, DatabaseUrl},
+};
+
+/// What storage answers.
+pub type Result<T> = std::result::Result<T, StorageError>;
+
+/// Which part of a list to read.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// Only items older than this one; it need not exist any more.
+    pub after: Option<Uuid>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// A point in the history of one database: everything up to version `version`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Names the database; a cache filled from another one is worth nothing.
+    pub epoch: Uuid,
+    /// The number of the newest change; 0 in a new database.
+    pub version: i64,
+}
+
+impl Stamp {
+    /// Whether whoever has this stamp knows all that `other` knows.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.epoch == other.epoch && self.version >= other.version
+    }
+}
+
+/// What a change is about, as the caches name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A user key.
+    Key(KeyHash),
+    /// The route of a model.
+    Route(String),
+    /// Anything: a list would have been too long.
+    Everything,
+}
+
+/// A mutation that is durable.
+#[derive(Debug)]
+pub struct Committed<T> {
+    /// The item as it is now.
+    pub value: T,
+    /// What the caches must hear.
+    pub changes: Changes,
+}
+
+/// The part of the log that one mutation wrote.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    /// The version that the mutation found. It held the counter, so nobody wrote in between.
+    pub before: i64,
+    /// The version that it left.
+    pub stamp: Stamp,
+    /// What it changed.
+    pub entries: Vec<Entry>,
+}
+
+/// All that changed since some version, read at one snapshot.
+#[derive(Clone, Debug)]
+pub enum Delta {
+    /// These entries did. Their present state: `false` and `None` where they are gone.
+    Entries {
+        /// The version of the snapshot.
+        stamp: Stamp,
+        /// Whether each key is active.
+        keys: Vec<(KeyHash, bool)>,
+        /// The route of each model.
+        routes: Vec<(String, Option<Route>)>,
+    },
+    /// The log doesn't reach back so far, or says that anything may have.
+    Everything(Stamp),
+}
+
+impl Delta {
+    /// The version of the snapshot.
+    pub fn stamp(&self) -> Stamp {
+        match self {
+            Self::Entries { stamp, .. } | Self::Everything(stamp) => *stamp,
+        }
+    }
+}
+
+/// A piece of a snapshot of everything, for filling a cache.
+#[derive(Debug)]
+pub enum Batch {
+    /// Hashes of active keys.
+    Keys(Vec<KeyHash>),
+    /// Routes by the model's name.
+    Routes(Vec<(String, Route)>),
+}
+
+/// The truth. Each call is bounded in time; a failure to reach the database is
+/// [`StorageError::Unavailable`].
+#[async_trait]
+pub trait Database: Send + Sync {
+    /// Creates what is missing and brings the tables to this program's version. To be called
+    /// until it succeeds; before that every other call is refused. Safe beside other replicas.
+    async fn prepare(&self) -> Result<()>;
+    /// Whether an active key has this hash.
+    async fn is_key_active(&self, hash: KeyHash) -> Result<bool>;
+    /// The route of an active model of an active provider.
+    async fn route(&self, model: &str) -> Result<Option<Route>>;
+
+    /// The newest version.
+    async fn stamp(&self) -> Result<Stamp>;
+    /// A connection that hears of commits. `None` where the database can't tell.
+    async fn listen(&self) -> Result<Option<Listener>>;
+    /// What changed after `version`.
+    async fn changes_since(&self, version: i64) -> Result<Delta>;
+    /// Sends everything that the caches hold, at one snapshot, and answers its stamp. Ends early,
+    /// with an error, when the receiver is gone.
+    async fn dump(&self, batches: mpsc::Sender<Batch>) -> Result<Stamp>;
+    /// Forgets all but the newest part of the log.
+    async fn prune_changes(&self) -> Result<()>;
+
+    /// Providers, newest first.
+    async fn providers(&self, page: Page) -> Result<Vec<Provider>>;
+    /// One provider.
+    async fn provider(&self, id: Uuid) -> Result<Option<Provider>>;
+    /// Registers a provider.
+    async fn create_provider(&self, new: NewProvider) -> Result<Committed<Provider>>;
+    /// Changes a provider, and with it the routes of its models.
+    async fn update_provider(
+        &self,
+        id: Uuid,
+        change: ProviderChange,
+    ) -> Result<Option<Committed<Provider>>>;
+    /// Deletes a provider that no model uses.
+    async fn delete_provider(&self, id: Uuid) -> Result<Option<Committed<()>>>;
+
+    /// Models, newest first.
+    async fn models(&self, page: Page) -> Result<Vec<Model>>;
+    /// One model.
+    async fn model(&self, id: Uuid) -> Result<Option<Model>>;
+    /// Maps a model.
+    async fn create_model(&self, new: NewModel) -> Result<Committed<Model>>;
+    /// Changes a mapping.
+    async fn update_model(&self, id: Uuid, change: ModelChange)
+    -> Result<Option<Committed<Model>>>;
+    /// Deletes a mapping.
+    async fn delete_model(&self, id: Uuid) -> Result<Option<Committed<()>>>;
+
+    /// User keys, newest first.
+    async fn keys(&self, page: Page) -> Result<Vec<UserKey>>;
+    /// One user key.
+    async fn key(&self, id: Uuid) -> Result<Option<UserKey>>;
+    /// Stores a new key.
+    async fn create_key(
+        &self,
+        name: Name,
+        hash: KeyHash,
+        prefix: &str,
+    ) -> Result<Committed<UserKey>>;
+    /// Puts a new hash under an active key's id.
+    async fn rotate_key(
+        &self,
+        id: Uuid,
+        hash: KeyHash,
+        prefix: &str,
+    ) -> Result<Option<Committed<UserKey>>>;
+    /// Switches a key off for good; its row stays.
+    async fn revoke_key(&self, id: Uuid) -> Result<Option<Committed<()>>>;
+
+    /// Closes every connection.
+    async fn close(&self);
+}
+
+/// Picks the driver by the address. Opens nothing yet.
+///
+/// # Errors
+/// The address can't be used, whatever the state of the network.
+pub fn connect(settings: &DatabaseSettings) -> Result<Arc<dyn Database>> {
+    Ok(match &settings.url {
+        DatabaseUrl::Postgres(_) => Arc::new(postgres::open(settings)?),
+        DatabaseUrl::Sqlite(path) => Arc::new(sqlite::open(path, settings)?),
+    })
+}

@@ -1,0 +1,119 @@
+//! Table rows, and the domain values that they hold.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Entry, Result, StorageError};
+use crate::domain::{
+    BaseUrl, Invalid, KeyHash, Model, Name, Provider, ProviderKind, Route, Secret, UserKey,
+};
+
+/// id, name, kind, base_url, api_key, is_active, created_at, updated_at
+pub(super) type ProviderRow = (
+    Uuid,
+    String,
+    String,
+    String,
+    String,
+    bool,
+    DateTime<Utc>,
+    DateTime<Utc>,
+);
+/// id, name, provider_id, provider_name, provider_model_name, is_active, created_at, updated_at
+pub(super) type ModelRow = (
+    Uuid,
+    String,
+    Uuid,
+    String,
+    Option<String>,
+    bool,
+    DateTime<Utc>,
+    DateTime<Utc>,
+);
+/// id, name, key_prefix, is_active, created_at, updated_at
+pub(super) type KeyRow = (Uuid, String, String, bool, DateTime<Utc>, DateTime<Utc>);
+/// model name, name at the provider, provider name, kind, base_url, api_key
+pub(super) type RouteRow = (String, String, String, String, String, String);
+
+/// A value in the database that the program would not have written.
+fn broken(column: &'static str) -> impl Fn(Invalid) -> StorageError {
+    move |problem| StorageError::Broken {
+        reason: format!("database: column {column} {problem}"),
+    }
+}
+
+fn name(text: &str) -> Result<Name> {
+    Name::parse(text).map_err(broken("name"))
+}
+
+fn kind(text: &str) -> Result<ProviderKind> {
+    ProviderKind::parse(text).map_err(broken("kind"))
+}
+
+fn base_url(text: &str) -> Result<BaseUrl> {
+    BaseUrl::parse(text).map_err(broken("base_url"))
+}
+
+pub(super) fn hash(text: &str) -> Result<KeyHash> {
+    KeyHash::from_hex(text).map_err(broken("key_hash"))
+}
+
+pub(super) fn provider(row: ProviderRow) -> Result<Provider> {
+    let (id, row_name, row_kind, url, api_key, is_active, created_at, updated_at) = row;
+    Ok(Provider {
+        id,
+        name: name(&row_name)?,
+        kind: kind(&row_kind)?,
+        base_url: base_url(&url)?,
+        api_key: Secret::new(api_key),
+        is_active,
+        created_at,
+        updated_at,
+    })
+}
+
+pub(super) fn model(row: ModelRow) -> Result<Model> {
+    let (id, row_name, provider_id, provider_name, there, is_active, created_at, updated_at) = row;
+    Ok(Model {
+        id,
+        name: name(&row_name)?,
+        provider_id,
+        provider_name,
+        provider_model_name: there.as_deref().map(name).transpose()?,
+        is_active,
+        created_at,
+        updated_at,
+    })
+}
+
+pub(super) fn key(row: KeyRow) -> Result<UserKey> {
+    let (id, row_name, key_prefix, is_active, created_at, updated_at) = row;
+    Ok(UserKey {
+        id,
+        name: name(&row_name)?,
+        key_prefix,
+        is_active,
+        created_at,
+        updated_at,
+    })
+}
+
+pub(super) fn route(row: RouteRow) -> Result<(String, Route)> {
+    let (model, provider_model, provider_name, row_kind, url, api_key) = row;
+    let route = Route {
+        provider_model,
+        provider_name,
+        kind: kind(&row_kind)?,
+        base_url: base_url(&url)?,
+        api_key: Secret::new(api_key),
+    };
+    Ok((model, route))
+}
+
+pub(super) fn entry((kind, entry): (String, String)) -> Result<Entry> {
+    match kind.as_str() {
+        "key" => Ok(Entry::Key(hash(&entry)?)),
+        "route" => Ok(Entry::Route(entry)),
+        _ => Ok(Entry::Everything),
+    }
+}

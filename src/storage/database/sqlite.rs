@@ -1,0 +1,80 @@
+//! SQLite: pool options and migrations.
+
+use std::{fs, path::Path, time::Duration};
+
+use async_trait::async_trait;
+use sqlx::{
+    Sqlite,
+    migrate::Migrator,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::{
+    Listener, Result, StorageError,
+    queries::{Dialect, Sql, failure},
+};
+use crate::settings::DatabaseSettings;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// How long a writer waits for another one.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(super) fn open(path: &str, settings: &DatabaseSettings) -> Result<Sql<Sqlite>> {
+    create_private(Path::new(path)).map_err(|error| StorageError::Broken {
+        reason: format!("sqlite://{path} cannot be opened: {error}"),
+    })?;
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        // A key that was shown once must survive a power cut.
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_TIMEOUT)
+        .foreign_keys(true);
+    let pool = SqlitePoolOptions::new()
+        .max_connections(settings.max_connections)
+        .acquire_timeout(settings.timeout)
+        .connect_lazy_with(options);
+    Ok(Sql::new(pool, settings))
+}
+
+/// Creates the folder and an empty file that only its owner can read: it holds provider keys.
+/// SQLite gives its journal files the same permissions.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut options = fs::OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+#[async_trait]
+impl Dialect for Sqlite {
+    const BEGIN_WRITE: &'static str = "BEGIN IMMEDIATE";
+    const BEGIN_SNAPSHOT: &'static str = "BEGIN";
+
+    fn is_outage(code: &str) -> bool {
+        // BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN; the low byte of an extended code.
+        let primary = code.parse::<u32>().map_or(0, |code| code & 0xff);
+        matches!(primary, 5 | 6 | 8 | 10 | 13 | 14)
+    }
+
+    async fn prepare(sql: &Sql<Self>) -> Result<()> {
+        MIGRATIONS
+            .run(&sql.pool)
+            .await
+            .map_err(|error| match error {
+                sqlx::migrate::MigrateError::Execute(error) => failure::<Self>(error),
+                error => StorageError::Broken {
+                    reason: format!("migration: {error}"),
+                },
+            })
+    }
+
+    async fn listen(_: &Sql<Self>) -> Result<Option<Listener>> {
+        Ok(None)
+    }
+}

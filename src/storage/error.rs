@@ -1,0 +1,46 @@
+//! Why storage could not do what it was asked.
+
+use derive_more::{Display, Error};
+use uuid::Uuid;
+
+/// A failure of storage. A missing row is `None`, not an error.
+#[derive(Clone, Debug, Display, Error, PartialEq, Eq)]
+pub enum StorageError {
+    /// Another provider or model has this name.
+    #[display("another {kind} has the name `{name}`")]
+    NameTaken {
+        /// `provider` or `model`.
+        kind: &'static str,
+        /// The name asked for.
+        name: String,
+    },
+    /// Models still use the provider.
+    #[display("models still use the provider: {}", models.join(", "))]
+    ProviderInUse {
+        /// Their names.
+        models: Vec<String>,
+    },
+    /// A model was to be served by a provider that doesn't exist.
+    #[display("no provider has the id {id}")]
+    UnknownProvider {
+        /// The id asked for.
+        id: Uuid,
+    },
+    /// A key was to be rotated that is revoked.
+    #[display("the key is revoked")]
+    KeyRevoked,
+    /// Nothing that could answer can be reached in time, or a bound refused the look-up.
+    #[display("{reason}")]
+    Unavailable {
+        /// For logs and answers; no addresses, no secrets.
+        #[error(not(source))]
+        reason: String,
+    },
+    /// What is stored can't be read, or a defect of ours.
+    #[display("{reason}")]
+    Broken {
+        /// For the log alone.
+        #[error(not(source))]
+        reason: String,
+    },
+}

@@ -1,0 +1,138 @@
+//! The walk down the tiers, written once for keys and for routes.
+
+use std::{future::Future, hash::Hash, sync::Arc, time::Instant};
+
+use super::{
+    Shared, StorageError,
+    database::{Database, Result, Stamp},
+    memory::{Answers, Ticket},
+    redis_cache::RedisCache,
+    single_flight::SingleFlight,
+};
+use crate::domain::{KeyHash, Route};
+
+/// Something that can be looked up: where each tier keeps it.
+pub(super) trait Lookup: Clone + Hash + Eq + Send + Sync + 'static {
+    /// What is found.
+    type Found: Clone + Send + Sync + 'static;
+
+    fn answers(shared: &Shared) -> &Answers<Self, Self::Found>;
+    fn flights(shared: &Shared) -> &Arc<SingleFlight<Self, Option<Self::Found>>>;
+    fn in_redis(
+        &self,
+        redis: &RedisCache,
+    ) -> impl Future<Output = Option<(Stamp, Option<Self::Found>)>> + Send;
+    fn in_database(
+        &self,
+        database: &dyn Database,
+    ) -> impl Future<Output = Result<Option<Self::Found>>> + Send;
+}
+
+impl Lookup for KeyHash {
+    type Found = ();
+
+    fn answers(shared: &Shared) -> &Answers<Self, ()> {
+        &shared.memory.keys
+    }
+
+    fn flights(shared: &Shared) -> &Arc<SingleFlight<Self, Option<()>>> {
+        &shared.key_flights
+    }
+
+    async fn in_redis(&self, redis: &RedisCache) -> Option<(Stamp, Option<()>)> {
+        let (stamp, is_active) = redis.is_key_active(*self).await?;
+        Some((stamp, is_active.then_some(())))
+    }
+
+    async fn in_database(&self, database: &dyn Database) -> Result<Option<()>> {
+        Ok(database.is_key_active(*self).await?.then_some(()))
+    }
+}
+
+impl Lookup for String {
+    type Found = Arc<Route>;
+
+    fn answers(shared: &Shared) -> &Answers<Self, Arc<Route>> {
+        &shared.memory.routes
+    }
+
+    fn flights(shared: &Shared) -> &Arc<SingleFlight<Self, Option<Arc<Route>>>> {
+        &shared.route_flights
+    }
+
+    async fn in_redis(&self, redis: &RedisCache) -> Option<(Stamp, Option<Arc<Route>>)> {
+        let (stamp, route) = redis.route(self).await?;
+        Some((stamp, route.map(Arc::new)))
+    }
+
+    async fn in_database(&self, database: &dyn Database) -> Result<Option<Arc<Route>>> {
+        Ok(database.route(self).await?.map(Arc::new))
+    }
+}
+
+/// Asks the tiers below the first one, once for everybody who asks at the same time.
+pub(super) async fn ask_below<L: Lookup>(shared: &Arc<Shared>, key: L) -> Result<Option<L::Found>> {
+    let ticket = shared.memory.ticket();
+    let work = {
+        let (shared, key) = (Arc::clone(shared), key.clone());
+        async move { walk(&shared, key, ticket).await }
+    };
+    L::flights(shared)
+        .run(&shared.home, key, ticket, work)
+        .await
+}
+
+async fn walk<L: Lookup>(shared: &Shared, key: L, ticket: Ticket) -> Result<Option<L::Found>> {
+    if let Some(answer) = ask_redis(shared, &key, ticket).await {
+        return Ok(answer);
+    }
+    match ask_database(shared, &key).await {
+        Ok(answer) => {
+            let answers = L::answers(shared);
+            shared.memory.fill(answers, ticket, key, answer.clone());
+            Ok(answer)
+        }
+        Err(outage @ StorageError::Unavailable { .. }) => held(shared, &key).ok_or(outage),
+        Err(error) => Err(error),
+    }
+}
+
+/// `None`: Redis is away, not whole, or behind what this replica has heard of.
+async fn ask_redis<L: Lookup>(
+    shared: &Shared,
+    key: &L,
+    ticket: Ticket,
+) -> Option<Option<L::Found>> {
+    let redis = shared.redis.as_ref()?;
+    let asked = Instant::now();
+    let (stamp, answer) = key.in_redis(redis).await?;
+    match shared.freshness.known() {
+        Some(known) if stamp == known => {
+            let answers = L::answers(shared);
+            shared
+                .memory
+                .fill(answers, ticket, key.clone(), answer.clone());
+            shared.freshness.contacted(asked);
+        }
+        Some(known) if !stamp.covers(&known) => return None,
+        // Redis knows more than this replica, which must not mix the two in tier 1.
+        _ => shared.warmer.heard(stamp),
+    }
+    Some(answer)
+}
+
+async fn ask_database<L: Lookup>(shared: &Shared, key: &L) -> Result<Option<L::Found>> {
+    let permit = tokio::time::timeout(shared.patience, shared.fallbacks.acquire());
+    let _permit = permit.await.map_err(|_| StorageError::Unavailable {
+        reason: "too many look-ups wait for the database".to_owned(),
+    })?;
+    key.in_database(&*shared.database).await
+}
+
+/// Cut off from everybody: what was held when contact was lost, for as long as that is allowed.
+fn held<L: Lookup>(shared: &Shared, key: &L) -> Option<Option<L::Found>> {
+    if !shared.freshness.is_within_grace() {
+        return None;
+    }
+    L::answers(shared).get(key)
+}

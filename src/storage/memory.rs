@@ -1,0 +1,174 @@
+//! Tier 1, in the process: what this replica was told, bounded in size.
+//!
+//! Requests read and fill it; the cache warmer alone takes entries out. It keeps entries until
+//! they are invalidated or crowded out; whether they may be *trusted* is the business of
+//! [`super::freshness`].
+
+use std::{
+    hash::Hash,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use quick_cache::{Equivalent, sync::Cache};
+
+use super::database::Entry;
+use crate::domain::{KeyHash, Route};
+
+/// Answers for keys and for routes.
+pub(crate) struct Memory {
+    pub(crate) keys: Answers<KeyHash, ()>,
+    pub(crate) routes: Answers<String, Arc<Route>>,
+    /// Counts invalidations. A fill holds the lock for reading and an invalidation for writing,
+    /// so that no fill can slip in behind an invalidation that it didn't see.
+    generation: AtomicU64,
+    fills: RwLock<()>,
+}
+
+/// What is known to be there, and what is known not to be. Two maps, so that a flood of unknown
+/// names crowds out only each other.
+pub(crate) struct Answers<K, V> {
+    present: Cache<K, V>,
+    absent: Cache<K, ()>,
+}
+
+/// Proves when a look-up began.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ticket(u64);
+
+impl<K: Hash + Eq + Clone, V: Clone> Answers<K, V> {
+    fn new(capacity: usize) -> Self {
+        Self {
+            present: Cache::new(capacity),
+            absent: Cache::new(capacity),
+        }
+    }
+
+    /// `None`: not held. `Some(None)`: held to be absent.
+    pub(crate) fn get<Q>(&self, key: &Q) -> Option<Option<V>>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        match self.present.get(key) {
+            Some(value) => Some(Some(value)),
+            None => self.absent.get(key).map(|()| None),
+        }
+    }
+
+    fn insert(&self, key: K, value: Option<V>) {
+        match value {
+            Some(value) => self.present.insert(key, value),
+            None => self.absent.insert(key, ()),
+        }
+    }
+
+    fn remove<Q: Hash + Equivalent<K> + ?Sized>(&self, key: &Q) {
+        self.present.remove(key);
+        self.absent.remove(key);
+    }
+
+    fn clear(&self) {
+        self.present.clear();
+        self.absent.clear();
+    }
+}
+
+impl Memory {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            keys: Answers::new(capacity),
+            routes: Answers::new(capacity),
+            generation: AtomicU64::new(0),
+            fills: RwLock::new(()),
+        }
+    }
+
+    /// To be taken before a look-up asks anybody.
+    pub(crate) fn ticket(&self) -> Ticket {
+        Ticket(self.generation.load(Ordering::Acquire))
+    }
+
+    /// Stores an answer, unless anything was invalidated since `ticket` was taken: the answer
+    /// may be older than that.
+    pub(crate) fn fill<K, V>(
+        &self,
+        answers: &Answers<K, V>,
+        ticket: Ticket,
+        key: K,
+        value: Option<V>,
+    ) where
+        K: Hash + Eq + Clone,
+        V: Clone,
+    {
+        let _fill = self.fills.read().unwrap_or_else(PoisonError::into_inner);
+        if self.ticket() == ticket {
+            answers.insert(key, value);
+        }
+    }
+
+    /// Takes entries out, and refuses the fill of every look-up that runs now.
+    pub(crate) fn invalidate(&self, entries: &[Entry]) {
+        let _all = self.fills.write().unwrap_or_else(PoisonError::into_inner);
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        for entry in entries {
+            match entry {
+                Entry::Key(hash) => self.keys.remove(hash),
+                Entry::Route(model) => self.routes.remove(model.as_str()),
+                Entry::Everything => {
+                    self.keys.clear();
+                    self.routes.clear();
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::PlainKey;
+
+    #[test]
+    fn a_fill_that_began_before_an_invalidation_is_refused() {
+        let memory = Memory::new(10);
+        let hash = PlainKey::generate().hash();
+        let early = memory.ticket();
+        memory.invalidate(&[Entry::Key(hash)]);
+        memory.fill(&memory.keys, early, hash, Some(()));
+        assert_eq!(memory.keys.get(&hash), None);
+
+        memory.fill(&memory.keys, memory.ticket(), hash, Some(()));
+        assert_eq!(memory.keys.get(&hash), Some(Some(())));
+    }
+
+    #[test]
+    fn an_invalidation_takes_out_presence_and_absence() {
+        let memory = Memory::new(10);
+        let [present, absent, other] = [(); 3].map(|()| PlainKey::generate().hash());
+        let ticket = memory.ticket();
+        memory.fill(&memory.keys, ticket, present, Some(()));
+        memory.fill(&memory.keys, ticket, absent, None);
+        memory.fill(&memory.keys, ticket, other, Some(()));
+        memory.invalidate(&[Entry::Key(present), Entry::Key(absent)]);
+        assert_eq!(memory.keys.get(&present), None);
+        assert_eq!(memory.keys.get(&absent), None);
+        assert_eq!(memory.keys.get(&other), Some(Some(())));
+        memory.invalidate(&[Entry::Everything]);
+        assert_eq!(memory.keys.get(&other), None);
+    }
+
+    #[test]
+    fn unknown_keys_crowd_out_each_other_and_nothing_else() {
+        let memory = Memory::new(100);
+        let known = PlainKey::generate().hash();
+        memory.fill(&memory.keys, memory.ticket(), known, Some(()));
+        for _ in 0..10_000 {
+            let unknown = PlainKey::generate().hash();
+            memory.fill(&memory.keys, memory.ticket(), unknown, None);
+        }
+        assert_eq!(memory.keys.get(&known), Some(Some(())));
+        assert!(memory.keys.absent.len() <= 100);
+    }
+}

@@ -1,0 +1,342 @@
+//! Three tiers behind one front: reads walk down the tiers, writes go to the database first and
+//! are told to the cache warmer before they are acknowledged.
+
+pub mod database;
+mod error;
+pub(crate) mod freshness;
+mod lookup;
+pub(crate) mod memory;
+pub(crate) mod redis_cache;
+mod single_flight;
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{runtime::Handle, sync::Semaphore};
+use uuid::Uuid;
+
+pub use self::{database::Page, error::StorageError};
+use self::{
+    database::{Committed, Database, Result},
+    freshness::Freshness,
+    memory::Memory,
+    redis_cache::RedisCache,
+    single_flight::SingleFlight,
+};
+use crate::{
+    cache_warmer::{CacheWarmer, Tiers},
+    domain::{
+        KeyHash, Model, ModelChange, Name, NewModel, NewProvider, PlainKey, Provider,
+        ProviderChange, Route, UserKey,
+    },
+    settings::Settings,
+};
+
+/// Different look-ups that may be under way at once. A flood of unknown keys is refused above
+/// that, with 503, before it costs memory or the database anything.
+const MAX_FLIGHTS: usize = 1_000;
+
+/// What the handlers see of keys, models and providers. Cheap to clone.
+///
+/// Its work runs on the runtime that opened it, whichever thread asks: a caller that goes away
+/// ends neither a look-up that others wait for nor a mutation between its commit and its effect
+/// on the caches.
+#[derive(Clone)]
+pub struct Storage(Arc<Shared>);
+
+struct Shared {
+    memory: Arc<Memory>,
+    freshness: Arc<Freshness>,
+    redis: Option<Arc<RedisCache>>,
+    redis_is_whole: Arc<AtomicBool>,
+    database: Arc<dyn Database>,
+    warmer: CacheWarmer,
+    home: Handle,
+    key_flights: Arc<SingleFlight<KeyHash, Option<()>>>,
+    route_flights: Arc<SingleFlight<String, Option<Arc<Route>>>>,
+    /// Look-ups that ask the database at once.
+    fallbacks: Semaphore,
+    /// How long a look-up waits for its turn.
+    patience: Duration,
+}
+
+/// Whether this process can authenticate and route now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// The database or a Redis that is known to be whole can be asked.
+    Ready,
+    /// Cut off from both; what is held is served until `STALE_GRACE` ends.
+    Degraded,
+    /// Nothing can be answered.
+    Unavailable,
+}
+
+impl Storage {
+    /// Opens the tiers and starts the cache warmer on the current runtime. A database that can't
+    /// be reached is tried again in the background.
+    ///
+    /// # Errors
+    /// Settings that can't work, or a database that this program must not use.
+    pub async fn open(settings: &Settings) -> Result<Self> {
+        let database = database::connect(&settings.database)?;
+        let redis = RedisCache::new(&settings.cache)?.map(Arc::new);
+        match database.prepare().await {
+            Ok(()) => {}
+            Err(StorageError::Unavailable { reason }) => {
+                log::warn!("database: {reason}; trying again in the background");
+            }
+            Err(error) => return Err(error),
+        }
+        let memory = Arc::new(Memory::new(settings.cache.memory_entries));
+        let freshness = Arc::new(Freshness::new(settings.cache.stale_grace));
+        let redis_is_whole = Arc::new(AtomicBool::new(false));
+        let warmer = CacheWarmer::start(Tiers {
+            memory: Arc::clone(&memory),
+            freshness: Arc::clone(&freshness),
+            redis: redis.clone(),
+            redis_is_whole: Arc::clone(&redis_is_whole),
+            database: Arc::clone(&database),
+            rewarm_interval: settings.cache.rewarm_interval,
+        });
+        Ok(Self(Arc::new(Shared {
+            memory,
+            freshness,
+            redis,
+            redis_is_whole,
+            database,
+            warmer,
+            home: Handle::current(),
+            key_flights: SingleFlight::new(MAX_FLIGHTS),
+            route_flights: SingleFlight::new(MAX_FLIGHTS),
+            fallbacks: Semaphore::new(settings.database.max_connections as usize),
+            patience: settings.database.timeout,
+        })))
+    }
+
+    /// Whether an active key has this hash. A warm answer makes no network hop.
+    ///
+    /// # Errors
+    /// [`StorageError::Unavailable`] where nobody can tell; such an answer is not remembered.
+    pub async fn is_key_active(&self, hash: KeyHash) -> Result<bool> {
+        if self.0.freshness.is_trusted()
+            && let Some(held) = self.0.memory.keys.get(&hash)
+        {
+            return Ok(held.is_some());
+        }
+        let found = lookup::ask_below(&self.0, hash).await?;
+        Ok(found.is_some())
+    }
+
+    /// The route of a model. A warm answer makes no network hop.
+    ///
+    /// # Errors
+    /// [`StorageError::Unavailable`] where nobody can tell; such an answer is not remembered.
+    pub async fn find_route(&self, model: &str) -> Result<Option<Arc<Route>>> {
+        if self.0.freshness.is_trusted()
+            && let Some(held) = self.0.memory.routes.get(model)
+        {
+            return Ok(held);
+        }
+        lookup::ask_below(&self.0, model.to_owned()).await
+    }
+
+    /// Whether this process can authenticate and route now.
+    pub fn health(&self) -> Health {
+        let redis = self.0.redis.as_ref();
+        let redis_answers = redis.is_some_and(|redis| redis.is_connected())
+            && self.0.redis_is_whole.load(Ordering::Acquire);
+        if self.0.freshness.is_trusted() || redis_answers {
+            Health::Ready
+        } else if self.0.freshness.is_within_grace() {
+            Health::Degraded
+        } else {
+            Health::Unavailable
+        }
+    }
+
+    /// Waits until the cache warmer has ended. Unless [`Storage::close`] ended it, that is a
+    /// defect: nothing that is held is trusted any more.
+    pub async fn warmer_ended(&self) {
+        self.0.warmer.ended().await;
+    }
+
+    /// Stops the cache warmer and closes every connection.
+    pub async fn close(&self) {
+        self.0.warmer.stop().await;
+        self.0.database.close().await;
+    }
+
+    /// Runs `work` on the storage's own runtime, to its end.
+    async fn at_home<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let task = self.0.home.spawn(work);
+        task.await.unwrap_or_else(|error| {
+            Err(StorageError::Broken {
+                reason: format!("a storage task ended early: {error}"),
+            })
+        })
+    }
+
+    async fn read<T, F>(&self, work: impl FnOnce(Arc<dyn Database>) -> F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        self.at_home(work(Arc::clone(&self.0.database))).await
+    }
+
+    /// Commits, then waits until the caches know.
+    async fn mutate<T, F>(&self, work: impl FnOnce(Arc<dyn Database>) -> F) -> Result<Option<T>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<Option<Committed<T>>>> + Send + 'static,
+    {
+        let warmer = self.0.warmer.clone();
+        let work = work(Arc::clone(&self.0.database));
+        self.at_home(async move {
+            let Some(committed) = work.await? else {
+                return Ok(None);
+            };
+            warmer.committed(committed.changes).await;
+            Ok(Some(committed.value))
+        })
+        .await
+    }
+
+    /// A mutation that always has a result.
+    async fn create<T, F>(&self, work: impl FnOnce(Arc<dyn Database>) -> F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<Committed<T>>> + Send + 'static,
+    {
+        let created = self.mutate(|database| {
+            let work = work(database);
+            async move { work.await.map(Some) }
+        });
+        created.await?.ok_or_else(|| StorageError::Broken {
+            reason: "a created item is missing".to_owned(),
+        })
+    }
+
+    /// Providers, newest first.
+    pub async fn providers(&self, page: Page) -> Result<Vec<Provider>> {
+        self.read(|database| async move { database.providers(page).await })
+            .await
+    }
+
+    /// One provider.
+    pub async fn provider(&self, id: Uuid) -> Result<Option<Provider>> {
+        self.read(|database| async move { database.provider(id).await })
+            .await
+    }
+
+    /// Registers a provider.
+    ///
+    /// # Errors
+    /// [`StorageError::NameTaken`]
+    pub async fn create_provider(&self, new: NewProvider) -> Result<Provider> {
+        self.create(|database| async move { database.create_provider(new).await })
+            .await
+    }
+
+    /// Changes a provider. Its models' next requests use what it is now.
+    ///
+    /// # Errors
+    /// [`StorageError::NameTaken`]
+    pub async fn update_provider(
+        &self,
+        id: Uuid,
+        change: ProviderChange,
+    ) -> Result<Option<Provider>> {
+        self.mutate(|database| async move { database.update_provider(id, change).await })
+            .await
+    }
+
+    /// Deletes a provider; `false` if there is none.
+    ///
+    /// # Errors
+    /// [`StorageError::ProviderInUse`]
+    pub async fn delete_provider(&self, id: Uuid) -> Result<bool> {
+        let deleted = self.mutate(|database| async move { database.delete_provider(id).await });
+        Ok(deleted.await?.is_some())
+    }
+
+    /// Models, newest first.
+    pub async fn models(&self, page: Page) -> Result<Vec<Model>> {
+        self.read(|database| async move { database.models(page).await })
+            .await
+    }
+
+    /// One model.
+    pub async fn model(&self, id: Uuid) -> Result<Option<Model>> {
+        self.read(|database| async move { database.model(id).await })
+            .await
+    }
+
+    /// Maps a model. The next request that names it is served.
+    ///
+    /// # Errors
+    /// [`StorageError::NameTaken`], [`StorageError::UnknownProvider`]
+    pub async fn create_model(&self, new: NewModel) -> Result<Model> {
+        self.create(|database| async move { database.create_model(new).await })
+            .await
+    }
+
+    /// Changes a mapping.
+    ///
+    /// # Errors
+    /// [`StorageError::NameTaken`], [`StorageError::UnknownProvider`]
+    pub async fn update_model(&self, id: Uuid, change: ModelChange) -> Result<Option<Model>> {
+        self.mutate(|database| async move { database.update_model(id, change).await })
+            .await
+    }
+
+    /// Deletes a mapping; `false` if there is none.
+    pub async fn delete_model(&self, id: Uuid) -> Result<bool> {
+        let deleted = self.mutate(|database| async move { database.delete_model(id).await });
+        Ok(deleted.await?.is_some())
+    }
+
+    /// User keys, newest first.
+    pub async fn keys(&self, page: Page) -> Result<Vec<UserKey>> {
+        self.read(|database| async move { database.keys(page).await })
+            .await
+    }
+
+    /// One user key.
+    pub async fn key(&self, id: Uuid) -> Result<Option<UserKey>> {
+        self.read(|database| async move { database.key(id).await })
+            .await
+    }
+
+    /// Stores a key that was just generated. It works when this returns.
+    pub async fn issue_key(&self, name: Name, key: &PlainKey) -> Result<UserKey> {
+        let (hash, prefix) = (key.hash(), key.prefix().to_owned());
+        self.create(|database| async move { database.create_key(name, hash, &prefix).await })
+            .await
+    }
+
+    /// Puts another key under an id. The old one is refused when this returns.
+    ///
+    /// # Errors
+    /// [`StorageError::KeyRevoked`]
+    pub async fn rotate_key(&self, id: Uuid, key: &PlainKey) -> Result<Option<UserKey>> {
+        let (hash, prefix) = (key.hash(), key.prefix().to_owned());
+        self.mutate(|database| async move { database.rotate_key(id, hash, &prefix).await })
+            .await
+    }
+
+    /// Revokes a key for good; `false` if there is none. It is refused when this returns.
+    pub async fn revoke_key(&self, id: Uuid) -> Result<bool> {
+        let revoked = self.mutate(|database| async move { database.revoke_key(id).await });
+        Ok(revoked.await?.is_some())
+    }
+}

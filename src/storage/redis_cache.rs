@@ -1,0 +1,476 @@
+//! Tier 2, Redis: active key hashes in a SET, routes in a HASH, and a mark that says which
+//! version of which database they are, and how many. Everything redis is in this file.
+//!
+//! | key | type | holds |
+//! |---|---|---|
+//! | `{prefix}:mark` | string | `epoch:version:keys:routes` |
+//! | `{prefix}:keys` | set | hashes of active keys, hexadecimal |
+//! | `{prefix}:routes` | hash | model name → route as JSON |
+//! | `{prefix}:staged:…` | | a warm-up under way; expires by itself |
+//!
+//! The braces are meant: they put every key into one slot of a cluster.
+
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use redis::{
+    AsyncConnectionConfig, Client, FromRedisValue, Pipeline, RedisError, Script,
+    aio::MultiplexedConnection, pipe,
+};
+use serde::{Deserialize, Serialize};
+use tokio::{sync::mpsc, time::timeout};
+use uuid::Uuid;
+
+use super::{
+    StorageError,
+    database::{Batch, Stamp},
+};
+use crate::{
+    domain::{BaseUrl, KeyHash, ProviderKind, Route, Secret},
+    settings::CacheSettings,
+};
+
+/// The longest that one step of writing may take: a batch of a warm-up, a delta. Nobody's
+/// request waits for it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
+/// When a warm-up that was abandoned is forgotten.
+const STAGED_TTL_SECONDS: i64 = 600;
+
+type Result<T> = std::result::Result<T, RedisError>;
+
+/// The shared hot cache. Look-ups use one connection, which only the cache warmer opens; when it
+/// fails once it is put away, so that a hanging Redis costs one time limit and not one a request.
+pub(crate) struct RedisCache {
+    client: Client,
+    names: Names,
+    timeout: Duration,
+    lookups: RwLock<Option<Lookups>>,
+    opened: AtomicU64,
+    apply: Script,
+    swap: Script,
+    forget: Script,
+}
+
+/// The connection for look-ups, numbered so that a late failure of an old one isn't held against
+/// a new one.
+#[derive(Clone)]
+struct Lookups {
+    number: u64,
+    connection: MultiplexedConnection,
+}
+
+/// A connection of the cache warmer's own, with time limits for writing.
+#[derive(Clone)]
+pub(crate) struct Writer(MultiplexedConnection);
+
+/// The mark: which contents Redis holds, and how many, which tells when some were lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) stamp: Stamp,
+    keys: u64,
+    routes: u64,
+}
+
+struct Names {
+    mark: String,
+    keys: String,
+    routes: String,
+    staged: String,
+}
+
+/// Contents written aside, to be swapped in whole.
+pub(crate) struct Staged {
+    keys_name: String,
+    routes_name: String,
+    keys: u64,
+    routes: u64,
+}
+
+impl RedisCache {
+    /// Opens nothing yet; `None` where Redis is switched off.
+    pub(crate) fn new(settings: &CacheSettings) -> std::result::Result<Option<Self>, StorageError> {
+        let Some(url) = &settings.redis_url else {
+            return Ok(None);
+        };
+        let client = Client::open(url.expose()).map_err(|error| StorageError::Broken {
+            reason: format!("REDIS_URL: {error}"),
+        })?;
+        Ok(Some(Self {
+            client,
+            names: Names::new(&settings.prefix),
+            timeout: settings.timeout,
+            lookups: RwLock::new(None),
+            opened: AtomicU64::new(0),
+            apply: Script::new(include_str!("lua/apply.lua")),
+            swap: Script::new(include_str!("lua/swap.lua")),
+            forget: Script::new(include_str!("lua/forget.lua")),
+        }))
+    }
+
+    /// Whether a key is active. `None`: Redis can't be relied on now.
+    pub(super) async fn is_key_active(&self, hash: KeyHash) -> Option<(Stamp, bool)> {
+        let mut question = pipe();
+        question
+            .atomic()
+            .get(&self.names.mark)
+            .scard(&self.names.keys)
+            .sismember(&self.names.keys, hash.to_hex());
+        let (mark, count, active): (Option<String>, u64, bool) = self.ask(&question).await?;
+        let mark = mark?.parse::<Mark>().ok()?;
+        (mark.keys == count).then_some((mark.stamp, active))
+    }
+
+    /// The route of a model. `None`: Redis can't be relied on now.
+    pub(super) async fn route(&self, model: &str) -> Option<(Stamp, Option<Route>)> {
+        let mut question = pipe();
+        question
+            .atomic()
+            .get(&self.names.mark)
+            .hlen(&self.names.routes)
+            .hget(&self.names.routes, model);
+        let (mark, count, route): (Option<String>, u64, Option<String>) =
+            self.ask(&question).await?;
+        let mark = mark?.parse::<Mark>().ok()?;
+        let route = match route {
+            Some(json) => Some(route_from_json(&json)?),
+            None => None,
+        };
+        (mark.routes == count).then_some((mark.stamp, route))
+    }
+
+    /// One round trip, within `CACHE_TIMEOUT`; the commands run as one step.
+    async fn ask<T: FromRedisValue>(&self, question: &Pipeline) -> Option<T> {
+        let mut lookups = self.lookups()?;
+        let answer = timeout(
+            self.timeout,
+            question.query_async::<T>(&mut lookups.connection),
+        )
+        .await;
+        match answer {
+            Ok(Ok(answer)) => Some(answer),
+            Ok(Err(error)) => self.put_away(lookups.number, &error),
+            Err(_) => self.put_away(lookups.number, &"no answer in time"),
+        }
+    }
+
+    fn lookups(&self) -> Option<Lookups> {
+        let lookups = self.lookups.read().unwrap_or_else(PoisonError::into_inner);
+        lookups.clone()
+    }
+
+    fn put_away<T>(&self, number: u64, reason: &dyn fmt::Display) -> Option<T> {
+        let mut lookups = self.lookups.write().unwrap_or_else(PoisonError::into_inner);
+        if lookups.as_ref().is_some_and(|found| found.number == number) {
+            *lookups = None;
+            log::warn!("redis: look-ups go to the database now ({reason})");
+        }
+        None
+    }
+
+    /// Whether look-ups are sent to Redis at all.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.lookups().is_some()
+    }
+
+    /// Look-ups go to the database until [`RedisCache::open_lookups`] succeeds.
+    pub(crate) fn close_lookups(&self, reason: &dyn fmt::Display) {
+        if let Some(lookups) = self.lookups() {
+            self.put_away::<()>(lookups.number, reason);
+        }
+    }
+
+    /// Sends look-ups to Redis from now on.
+    pub(crate) async fn open_lookups(&self) -> Result<()> {
+        if self.is_connected() {
+            return Ok(());
+        }
+        let lookups = Lookups {
+            number: self.opened.fetch_add(1, Ordering::Relaxed),
+            connection: self.connect(self.timeout).await?,
+        };
+        *self.lookups.write().unwrap_or_else(PoisonError::into_inner) = Some(lookups);
+        log::info!("redis: look-ups go to Redis");
+        Ok(())
+    }
+
+    async fn connect(&self, response_timeout: Duration) -> Result<MultiplexedConnection> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(WRITE_TIMEOUT))
+            .set_response_timeout(Some(response_timeout));
+        self.client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await
+    }
+
+    /// A connection for writing.
+    pub(crate) async fn writer(&self) -> Result<Writer> {
+        self.connect(WRITE_TIMEOUT).await.map(Writer)
+    }
+
+    /// The mark, if there is one that can be read.
+    pub(crate) async fn mark(&self, writer: &mut Writer) -> Result<Option<Mark>> {
+        let (mark, keys, routes): (Option<String>, u64, u64) = pipe()
+            .atomic()
+            .get(&self.names.mark)
+            .scard(&self.names.keys)
+            .hlen(&self.names.routes)
+            .query_async(&mut writer.0)
+            .await?;
+        let mark = mark.and_then(|text| text.parse::<Mark>().ok());
+        Ok(mark.filter(|mark| mark.keys == keys && mark.routes == routes))
+    }
+
+    /// Applies a delta that was read after `from`, if Redis is still at `from`. `false`: it isn't.
+    pub(crate) async fn apply(
+        &self,
+        writer: &mut Writer,
+        from: &Mark,
+        stamp: Stamp,
+        keys: &[(KeyHash, bool)],
+        routes: &[(String, Option<Route>)],
+    ) -> Result<bool> {
+        let active = |wanted: bool| {
+            let of_kind = keys.iter().filter(move |(_, active)| *active == wanted);
+            of_kind.map(|(hash, _)| hash.to_hex()).collect::<Vec<_>>()
+        };
+        let (added, removed) = (active(true), active(false));
+        let (set, deleted): (Vec<_>, Vec<_>) =
+            routes.iter().partition(|(_, route)| route.is_some());
+        let mut script = self.apply.prepare_invoke();
+        script
+            .key(&self.names.mark)
+            .key(&self.names.keys)
+            .key(&self.names.routes)
+            .arg(from.to_string())
+            .arg(show(&stamp))
+            .arg(added.len())
+            .arg(removed.len())
+            .arg(set.len())
+            .arg(deleted.len());
+        script.arg(added).arg(removed);
+        for (model, route) in &set {
+            if let Some(route) = route {
+                script.arg(model).arg(route_to_json(route));
+            }
+        }
+        for (model, _) in &deleted {
+            script.arg(model);
+        }
+        script.invoke_async(&mut writer.0).await
+    }
+
+    /// Takes an unusable mark away, so that nobody reads what it marks.
+    pub(crate) async fn forget(&self, writer: &mut Writer, mark: &Mark) -> Result<()> {
+        self.forget
+            .key(&self.names.mark)
+            .arg(mark.to_string())
+            .invoke_async(&mut writer.0)
+            .await
+    }
+
+    /// Writes a dump aside, batch by batch as it comes.
+    pub(crate) async fn stage(
+        &self,
+        writer: &mut Writer,
+        mut batches: mpsc::Receiver<Batch>,
+    ) -> Result<Staged> {
+        let staged_as = format!("{}:{}", self.names.staged, Uuid::new_v4());
+        let mut staged = Staged {
+            keys_name: format!("{staged_as}:keys"),
+            routes_name: format!("{staged_as}:routes"),
+            keys: 0,
+            routes: 0,
+        };
+        while let Some(batch) = batches.recv().await {
+            staged.write(writer, batch).await?;
+        }
+        Ok(staged)
+    }
+
+    /// Swaps staged contents in. `false`: newer ones are there, and they stay.
+    pub(crate) async fn swap(
+        &self,
+        writer: &mut Writer,
+        staged: Staged,
+        stamp: Stamp,
+    ) -> Result<bool> {
+        let swapped: bool = self
+            .swap
+            .key(&self.names.mark)
+            .key(&self.names.keys)
+            .key(&self.names.routes)
+            .key(&staged.keys_name)
+            .key(&staged.routes_name)
+            .key(format!("{}:old", staged.keys_name))
+            .key(format!("{}:old", staged.routes_name))
+            .arg(stamp.epoch.to_string())
+            .arg(stamp.version)
+            .arg(staged.keys)
+            .arg(staged.routes)
+            .invoke_async(&mut writer.0)
+            .await?;
+        if !swapped {
+            staged.discard(writer).await?;
+        }
+        Ok(swapped)
+    }
+}
+
+impl Staged {
+    async fn write(&mut self, writer: &mut Writer, batch: Batch) -> Result<()> {
+        let mut commands = pipe();
+        match batch {
+            Batch::Keys(hashes) if !hashes.is_empty() => {
+                self.keys += hashes.len() as u64;
+                let hashes: Vec<_> = hashes.into_iter().map(KeyHash::to_hex).collect();
+                commands
+                    .sadd(&self.keys_name, hashes)
+                    .ignore()
+                    .expire(&self.keys_name, STAGED_TTL_SECONDS)
+                    .ignore();
+            }
+            Batch::Routes(routes) if !routes.is_empty() => {
+                self.routes += routes.len() as u64;
+                let fields: Vec<_> = routes
+                    .into_iter()
+                    .map(|(model, route)| (model, route_to_json(&route)))
+                    .collect();
+                commands
+                    .hset_multiple(&self.routes_name, &fields)
+                    .ignore()
+                    .expire(&self.routes_name, STAGED_TTL_SECONDS)
+                    .ignore();
+            }
+            _ => return Ok(()),
+        }
+        commands.query_async(&mut writer.0).await
+    }
+
+    async fn discard(self, writer: &mut Writer) -> Result<()> {
+        pipe()
+            .unlink(&[self.keys_name, self.routes_name])
+            .ignore()
+            .query_async(&mut writer.0)
+            .await
+    }
+}
+
+impl Names {
+    fn new(prefix: &str) -> Self {
+        let name = |part: &str| format!("{{{prefix}}}:{part}");
+        Self {
+            mark: name("mark"),
+            keys: name("keys"),
+            routes: name("routes"),
+            staged: name("staged"),
+        }
+    }
+}
+
+fn show(stamp: &Stamp) -> String {
+    format!("{}:{}", stamp.epoch, stamp.version)
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", show(&self.stamp), self.keys, self.routes)
+    }
+}
+
+impl FromStr for Mark {
+    type Err = ();
+
+    fn from_str(text: &str) -> std::result::Result<Self, ()> {
+        let mut parts = text.split(':');
+        let number = |part: Option<&str>| part.and_then(|text| text.parse::<u64>().ok());
+        let epoch = parts.next().and_then(|text| Uuid::try_parse(text).ok());
+        let mark = Self {
+            stamp: Stamp {
+                epoch: epoch.ok_or(())?,
+                version: number(parts.next())
+                    .and_then(|version| i64::try_from(version).ok())
+                    .ok_or(())?,
+            },
+            keys: number(parts.next()).ok_or(())?,
+            routes: number(parts.next()).ok_or(())?,
+        };
+        parts.next().is_none().then_some(mark).ok_or(())
+    }
+}
+
+/// A route as it travels to Redis and back; the provider's key is among it.
+#[derive(Serialize, Deserialize)]
+struct StoredRoute {
+    provider_model: String,
+    provider_name: String,
+    kind: ProviderKind,
+    base_url: String,
+    api_key: String,
+}
+
+fn route_to_json(route: &Route) -> String {
+    let stored = StoredRoute {
+        provider_model: route.provider_model.clone(),
+        provider_name: route.provider_name.clone(),
+        kind: route.kind,
+        base_url: route.base_url.to_string(),
+        api_key: route.api_key.expose().to_owned(),
+    };
+    // A struct of strings always serialises; an empty text would read back as "not whole".
+    serde_json::to_string(&stored).unwrap_or_default()
+}
+
+fn route_from_json(json: &str) -> Option<Route> {
+    let stored: StoredRoute = serde_json::from_str(json).ok()?;
+    Some(Route {
+        provider_model: stored.provider_model,
+        provider_name: stored.provider_name,
+        kind: stored.kind,
+        base_url: BaseUrl::parse(&stored.base_url).ok()?,
+        api_key: Secret::new(stored.api_key),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_reads_back_and_anything_else_does_not() {
+        let text = "6f0c2d0e-52a1-4c1b-9d7e-3f1a2b4c5d6e:12:3:4";
+        let mark: Mark = text.parse().unwrap();
+        assert_eq!(mark.to_string(), text);
+        for bad in ["", "x:1:2:3", &text[..40], &format!("{text}:5"), "::::"] {
+            assert!(bad.parse::<Mark>().is_err(), "{bad} was read");
+        }
+    }
+
+    #[test]
+    fn a_route_reads_back() {
+        let route = Route {
+            provider_model: "qwen-max".to_owned(),
+            provider_name: "Ali \"Cloud\"".to_owned(),
+            kind: ProviderKind::DashScope,
+            base_url: ProviderKind::DashScope.default_base_url(),
+            api_key: Secret::new("sk-1"),
+        };
+        assert_eq!(route_from_json(&route_to_json(&route)), Some(route));
+        assert_eq!(route_from_json(""), None);
+    }
+
+    #[test]
+    fn every_name_is_in_one_slot_of_a_cluster() {
+        let names = Names::new("llmgw");
+        assert_eq!(names.mark, "{llmgw}:mark");
+        for name in [names.keys, names.routes, names.staged] {
+            assert!(name.starts_with("{llmgw}:"));
+        }
+    }
+}
