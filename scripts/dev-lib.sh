@@ -1,0 +1,195 @@
+# shellcheck shell=bash disable=SC2034  # the variables set here are read by the scripts that source this file
+# What the development scripts share: messages, missing tools, free ports, and a gateway to talk to.
+# Sourced, never run. Sets ROOT, the repository's folder.
+
+ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
+
+note() { printf '%s\n' "$*" >&2; }
+
+die() {
+  note "${0##*/}: $*"
+  exit 1
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# The comment block at the top of a script is its --help.
+print_header() { sed -n '2,/^[^#]/{/^#/{s/^# \{0,1\}//;p}}' "$1"; }
+
+can_apt_install() { [[ $(id -u) -eq 0 ]] && have apt-get; }
+
+# Debian starts a server when its package is installed, unless this file forbids it.
+readonly POLICY_FILE=/usr/sbin/policy-rc.d
+
+forbid_service_starts() {
+  if [[ -e $POLICY_FILE ]]; then
+    return 1
+  fi
+  printf '#!/bin/sh\nexit 101\n' >"$POLICY_FILE"
+  chmod 755 "$POLICY_FILE"
+}
+
+# apt_install PACKAGE…: a first try without `update`, because the lists are often there.
+apt_install() (
+  log=$(mktemp)
+  trap 'rm -f "$log"' EXIT
+  if forbid_service_starts; then
+    trap 'rm -f "$log" "$POLICY_FILE"' EXIT
+  fi
+  note "installing with apt-get: $*"
+  export DEBIAN_FRONTEND=noninteractive
+  install=(apt-get install --yes --no-install-recommends "$@")
+  if "${install[@]}" >"$log" 2>&1; then
+    return
+  fi
+  if apt-get update >"$log" 2>&1 && "${install[@]}" >>"$log" 2>&1; then
+    return
+  fi
+  tail -n 20 "$log" >&2
+  note "apt-get could not install: $*"
+  return 1
+)
+
+# need COMMAND DEBIAN_PACKAGE: installs the package where we may, else says what is missing.
+need() {
+  if have "$1"; then
+    return
+  fi
+  if can_apt_install; then
+    apt_install "$2"
+  else
+    die "'$1' is missing: install it (on Debian: apt-get install $2)"
+  fi
+}
+
+# make_venv FOLDER PACKAGE==VERSION…: a Python environment with just these packages.
+# One whose list is unchanged is used as it is.
+make_venv() {
+  local folder=$1 wanted
+  shift
+  wanted=$(printf '%s\n' "$@")
+  if [[ -x $folder/bin/python && $(cat "$folder/packages.txt" 2>/dev/null) == "$wanted" ]]; then
+    return
+  fi
+  need python3 python3
+  rm -rf -- "$folder"
+  if ! python3 -m venv "$folder" >/dev/null 2>&1; then
+    can_apt_install || die "python3 has no working venv module (on Debian: apt-get install python3-venv)"
+    apt_install python3-venv
+    rm -rf -- "$folder"
+    python3 -m venv "$folder"
+  fi
+  note "installing into $folder: $*"
+  "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
+  printf '%s\n' "$wanted" >"$folder/packages.txt"
+}
+
+answers_tcp() { (exec 3<>"/dev/tcp/$1/$2") 2>/dev/null; }
+
+# Below the range from which the kernel takes ports for outgoing connections.
+free_port() {
+  local port
+  for _ in {1..100}; do
+    port=$((20000 + RANDOM % 12000))
+    if ! answers_tcp 127.0.0.1 "$port"; then
+      echo "$port"
+      return
+    fi
+  done
+  die "found no free port"
+}
+
+# wait_until SECONDS COMMAND…: runs the command until it succeeds.
+wait_until() {
+  local deadline=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    if ((SECONDS >= deadline)); then
+      return 1
+    fi
+    sleep 0.05
+  done
+}
+
+# stop_process PID: asks, waits, insists. Children of this shell are reaped.
+stop_process() {
+  kill -TERM "$1" 2>/dev/null || return 0
+  wait_until 35 process_is_gone "$1" || kill -KILL "$1" 2>/dev/null || true
+  wait "$1" 2>/dev/null || true
+}
+
+# A dead process that its parent hasn't reaped counts as gone.
+process_is_gone() {
+  ! kill -0 "$1" 2>/dev/null || grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null
+}
+
+# Where cargo puts binaries, CARGO_TARGET_DIR and cargo's own settings considered.
+target_directory() {
+  cargo metadata --format-version 1 --no-deps --locked --offline \
+    --manifest-path "$ROOT/Cargo.toml" | jq -r .target_directory
+}
+
+# sibling_database URL NAME: the same server, another database.
+sibling_database() {
+  local address=${1%%\?*} query=
+  [[ $1 != *\?* ]] || query="?${1#*\?}"
+  printf '%s/%s%s\n' "${address%/*}" "$2" "$query"
+}
+
+# start_gateway STORAGE FOLDER: a debug build of the gateway with a database of its own.
+# Sets GATEWAY_PID, GATEWAY_URL and ADMIN_KEY; its log is FOLDER/gateway.log.
+# It starts in FOLDER, so that a developer's .env doesn't reach it.
+start_gateway() {
+  local storage=$1 folder=$2 program database redis
+  case $storage in
+    sqlite)
+      database="sqlite://$folder/gateway.db"
+      redis=none
+      ;;
+    postgres)
+      database=$(sibling_database "${DATABASE_URL:?start PostgreSQL first: eval \"\$(scripts/services.sh env)\"}" \
+        "llmgw_script_$$_$RANDOM")
+      redis=${REDIS_URL:?start Redis first: eval \"\$(scripts/services.sh env)\"}
+      ;;
+    *) die "unknown storage '$storage': sqlite or postgres" ;;
+  esac
+  program=$(target_directory)/debug/llm-gateway
+  ADMIN_KEY=script-test-admin-key-$RANDOM$RANDOM
+  (
+    cd "$folder" || exit
+    exec env ADMIN_KEY="$ADMIN_KEY" DATABASE_URL="$database" REDIS_URL="$redis" \
+      CACHE_PREFIX="llmgw-script-$$-$RANDOM" LISTEN_ADDR=127.0.0.1:0 RUST_LOG=info \
+      "$program" >gateway.log 2>&1
+  ) &
+  GATEWAY_PID=$!
+  if ! wait_until 30 gateway_says_where "$folder/gateway.log" "$GATEWAY_PID"; then
+    cat "$folder/gateway.log" >&2
+    die "the gateway did not start on $storage"
+  fi
+  GATEWAY_URL=http://$(sed -n 's/.*listening on \([0-9.]*:[0-9]*\).*/\1/p' "$folder/gateway.log" | head -n 1)
+  export ADMIN_KEY GATEWAY_URL
+  wait_until 30 gateway_is_ready || die "the gateway never became ready on $storage"
+}
+
+gateway_says_where() {
+  kill -0 "$2" 2>/dev/null || {
+    cat "$1" >&2
+    die "the gateway ended at its start"
+  }
+  grep -q 'listening on [0-9.]*:[0-9]' "$1" 2>/dev/null
+}
+
+gateway_is_ready() { curl --silent --fail --output /dev/null "$GATEWAY_URL/readyz"; }
+
+# start_mock_provider FOLDER: sets MOCK_PID and MOCK_URL; its log is FOLDER/mock.log.
+start_mock_provider() {
+  local port
+  port=$(free_port)
+  "$(target_directory)/debug/examples/mock_provider" --listen "127.0.0.1:$port" >"$1/mock.log" 2>&1 &
+  MOCK_PID=$!
+  MOCK_URL=http://127.0.0.1:$port
+  if ! wait_until 15 answers_tcp 127.0.0.1 "$port"; then
+    cat "$1/mock.log" >&2
+    die "the mock provider did not start"
+  fi
+}
