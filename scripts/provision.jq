@@ -119,8 +119,9 @@ def surplus($section):
   | select(.wanted | has($section)) | .wanted[$section] as $wanted
   | $have[] | select(.is_active or $section != "keys") | select(named($wanted) | not);
 
-# Models first: a provider that is in use can't be deleted.
+# Models first: a provider that is in use can't be deleted. One that a model of the file names stays.
 def prune_steps:
-  (surplus("models") | remove("delete"; "model")),
-  (surplus("providers") | remove("delete"; "provider")),
+  [items("models").provider] as $needed
+  | (surplus("models") | remove("delete"; "model")),
+  (surplus("providers") | select(.name | IN($needed[]) | not) | remove("delete"; "provider")),
   (surplus("keys") | remove("revoke"; "key"));
