@@ -147,9 +147,9 @@ start_gateway() {
       redis=none
       ;;
     postgres)
-      database=$(sibling_database "${DATABASE_URL:?start PostgreSQL first: eval \"\$(scripts/services.sh env)\"}" \
-        "llmgw_script_$$_$RANDOM")
-      redis=${REDIS_URL:?start Redis first: eval \"\$(scripts/services.sh env)\"}
+      : "${DATABASE_URL:?not set: eval \"\$(scripts/services.sh env)\"}" "${REDIS_URL:?not set, as DATABASE_URL}"
+      database=$(sibling_database "$DATABASE_URL" "llmgw_script_$$_$RANDOM")
+      redis=$REDIS_URL
       ;;
     *) die "unknown storage '$storage': sqlite or postgres" ;;
   esac
@@ -162,34 +162,31 @@ start_gateway() {
       "$program" >gateway.log 2>&1
   ) &
   GATEWAY_PID=$!
-  if ! wait_until 30 gateway_says_where "$folder/gateway.log" "$GATEWAY_PID"; then
-    cat "$folder/gateway.log" >&2
-    die "the gateway did not start on $storage"
-  fi
-  GATEWAY_URL=http://$(sed -n 's/.*listening on \([0-9.]*:[0-9]*\).*/\1/p' "$folder/gateway.log" | head -n 1)
+  GATEWAY_URL=http://$(address_from_log "$folder/gateway.log" "$GATEWAY_PID")
   export ADMIN_KEY GATEWAY_URL
   wait_until 30 gateway_is_ready || die "the gateway never became ready on $storage"
-}
-
-gateway_says_where() {
-  kill -0 "$2" 2>/dev/null || {
-    cat "$1" >&2
-    die "the gateway ended at its start"
-  }
-  grep -q 'listening on [0-9.]*:[0-9]' "$1" 2>/dev/null
 }
 
 gateway_is_ready() { curl --silent --fail --output /dev/null "$GATEWAY_URL/readyz"; }
 
 # start_mock_provider FOLDER: sets MOCK_PID and MOCK_URL; its log is FOLDER/mock.log.
 start_mock_provider() {
-  local port
-  port=$(free_port)
-  "$(target_directory)/debug/examples/mock_provider" --listen "127.0.0.1:$port" >"$1/mock.log" 2>&1 &
+  local program
+  program=$(target_directory)/debug/examples/mock_provider
+  "$program" --listen 127.0.0.1:0 >"$1/mock.log" 2>&1 &
   MOCK_PID=$!
-  MOCK_URL=http://127.0.0.1:$port
-  if ! wait_until 15 answers_tcp 127.0.0.1 "$port"; then
-    cat "$1/mock.log" >&2
-    die "the mock provider did not start"
-  fi
+  MOCK_URL=http://$(address_from_log "$1/mock.log" "$MOCK_PID")
 }
+
+# address_from_log FILE PID: waits for the line in which a server of ours says where it listens.
+address_from_log() {
+  if ! wait_until 30 says_where "$1" "$2" || process_is_gone "$2"; then
+    cat "$1" >&2
+    die "it did not start; its log is above"
+  fi
+  sed -n "$FIND_ADDRESS" "$1"
+}
+
+readonly FIND_ADDRESS='/.*listening on \(http:\/\/\)\{0,1\}\([0-9.]*:[0-9]*\).*/{s//\2/p;q;}'
+
+says_where() { process_is_gone "$2" || [[ -n $(sed -n "$FIND_ADDRESS" "$1" 2>/dev/null) ]]; }

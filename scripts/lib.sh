@@ -74,8 +74,7 @@ list_all() {
 # The query of the next page. Only that is taken from the Link header: the admin key goes nowhere
 # but to GATEWAY_URL.
 next_query() {
-  sed -n 's/^[Ll][Ii][Nn][Kk]:.*<[^>?]*\(?[^>]*\)>; *rel="\{0,1\}next.*/\1/p' "$RESPONSE/headers" |
-    head -n 1
+  sed -n '/^[Ll][Ii][Nn][Kk]:.*<[^>?]*\(?[^>]*\)>; *rel="\{0,1\}next.*/{s//\1/p;q;}' "$RESPONSE/headers"
 }
 
 # resolve RESOURCE REFERENCE: the id that an id or a name stands for.

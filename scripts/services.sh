@@ -433,8 +433,9 @@ end_local_redis() {
 
 # A pid may have been reused since.
 is_our_redis() {
-  { tr '\0' ' ' <"/proc/$1/cmdline" || ps -o args= -p "$1"; } 2>/dev/null |
-    grep -q "redis-server.*:$REDIS_PORT"
+  local command_line
+  command_line=$({ tr '\0' ' ' <"/proc/$1/cmdline" || ps -o args= -p "$1"; } 2>/dev/null || true)
+  [[ $command_line == *redis-server*":$REDIS_PORT"* ]]
 }
 
 main "$@"

@@ -164,7 +164,7 @@ finish() {
     scripts/services.sh down || status=1
   fi
   if [[ -z $CURRENT && $status -eq 0 ]]; then
-    printf '\nscripts/test.sh: all %d steps passed in %d s\n' "$DONE" "$SECONDS"
+    printf '\nscripts/test.sh: %d of %d steps run, all passed, in %d s\n' "$DONE" "${#ALL_STEPS[@]}" "$SECONDS"
   else
     printf '\nscripts/test.sh: FAILED in step %s after %d s\n' "${CURRENT:-end}" "$SECONDS"
   fi

@@ -36,7 +36,7 @@ main() {
   esac
   extract
   # The section says which admin key its reader uses.
-  ADMIN_KEY=$(sed -n 's/^export ADMIN_KEY=//p' "$WORK/script" | head -n 1)
+  ADMIN_KEY=$(sed -n '/^export ADMIN_KEY=/{s///p;q;}' "$WORK/script")
   start_mock_provider "$WORK"
   start_gateway "$1" "$WORK"
   run_blocks
@@ -77,7 +77,7 @@ run_blocks() {
 check_expectations() {
   local block text failed=0
   while IFS=$'\t' read -r block text; do
-    if ! output_of "$block" | grep -qF -- "$text"; then
+    if [[ $(output_of "$block") != *"$text"* ]]; then
       note "block $block did not print: $text"
       failed=1
     fi
