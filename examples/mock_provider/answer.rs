@@ -1,0 +1,142 @@
+//! An answer before it is sent: one body, or events one after another; and how each is played out
+//! with its pauses and, if asked for, its cut.
+
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::body::SizedStream;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use bytes::Bytes;
+use futures_util::stream::{self, Stream};
+
+use crate::settings::Settings;
+
+/// An answer, built once and cheap to copy.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    /// A JSON body.
+    Whole(Bytes),
+    /// Server-sent events.
+    Stream(Events),
+}
+
+/// The events of a stream. Its middle is one event repeated, so that length costs no memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Events {
+    pub(crate) opening: Vec<Bytes>,
+    pub(crate) repeated: Bytes,
+    pub(crate) times: usize,
+    pub(crate) closing: Vec<Bytes>,
+}
+
+impl Events {
+    fn get(&self, index: usize) -> Option<Bytes> {
+        let after_opening = match index.checked_sub(self.opening.len()) {
+            None => return self.opening.get(index).cloned(),
+            Some(rest) => rest,
+        };
+        match after_opening.checked_sub(self.times) {
+            None => Some(self.repeated.clone()),
+            Some(rest) => self.closing.get(rest).cloned(),
+        }
+    }
+}
+
+impl Answer {
+    /// The response that sends this answer as the settings say.
+    pub(crate) fn response(self, request_id: &str, settings: &Settings) -> HttpResponse {
+        let mut response = HttpResponse::Ok();
+        response.insert_header(("x-request-id", request_id));
+        match self {
+            Self::Whole(body) => {
+                response.insert_header((CONTENT_TYPE, "application/json"));
+                match settings.cut {
+                    None => response.body(body),
+                    Some(_) => response.body(half_of(body)),
+                }
+            }
+            Self::Stream(events) => response
+                .insert_header((CONTENT_TYPE, "text/event-stream; charset=utf-8"))
+                .insert_header((CACHE_CONTROL, "no-cache"))
+                .streaming(play(events, settings)),
+        }
+    }
+}
+
+/// A body that declares its whole length and stops half-way.
+fn half_of(
+    body: Bytes,
+) -> SizedStream<impl Stream<Item = Result<Bytes, Box<dyn std::error::Error>>>> {
+    let length = body.len() as u64;
+    let half = body.slice(..body.len() / 2);
+    let pieces = stream::unfold(Some(half), |half| async move {
+        let piece = match half {
+            Some(half) => (Ok(half), None),
+            None => (Err(cut().await.into()), None),
+        };
+        Some(piece)
+    });
+    SizedStream::new(length, Box::pin(pieces))
+}
+
+fn play(events: Events, settings: &Settings) -> impl Stream<Item = Result<Bytes, Cut>> + use<> {
+    let player = Player {
+        events,
+        next: 0,
+        pause: settings.chunk_delay,
+        cut: settings.cut,
+    };
+    stream::unfold(player, |mut player| async move {
+        player.step().await.map(|event| (event, player))
+    })
+}
+
+struct Player {
+    events: Events,
+    next: usize,
+    pause: Duration,
+    cut: Option<usize>,
+}
+
+impl Player {
+    async fn step(&mut self) -> Option<Result<Bytes, Cut>> {
+        if self.cut == Some(self.next) {
+            return Some(Err(cut().await));
+        }
+        let event = self.events.get(self.next)?;
+        if self.next > 0 && !self.pause.is_zero() {
+            tokio::time::sleep(self.pause).await;
+        }
+        self.next += 1;
+        Some(Ok(event))
+    }
+}
+
+/// Ends the connection: the server drops it when a body fails.
+#[derive(Debug, derive_more::Display, derive_more::Error)]
+#[display("the connection is cut here, as the request asked for")]
+struct Cut;
+
+/// Waits until what was sent before has been handed to the socket: the server writes when a body
+/// has nothing ready, and throws away what it still holds when a body fails.
+async fn cut() -> Cut {
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    Cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_come_in_order_and_end() {
+        let events = Events {
+            opening: vec![Bytes::from_static(b"a")],
+            repeated: Bytes::from_static(b"b"),
+            times: 2,
+            closing: vec![Bytes::from_static(b"c")],
+        };
+        let all: Vec<Bytes> = (0..).map_while(|index| events.get(index)).collect();
+        assert_eq!(all.concat(), b"abbc");
+    }
+}
