@@ -1,7 +1,24 @@
-//! One lightweight process in front of many LLM providers.
+//! One lightweight process in front of many LLM providers: programs speak the OpenAI API to it
+//! with a key that it issued, operators manage it through `/admin`.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`application`] | opens storage, binds, serves, stops |
+//! | [`settings`], [`telemetry`] | the environment; the log |
+//! | [`error`] | each failure of the gateway itself, with its status and body |
+//! | [`domain`] | values that cannot be invalid |
+//! | [`proxy`] | the data path, `/v1` |
+//! | [`admin`] | the control API, `/admin` |
+//! | [`storage`] | keys and routes: memory, Redis, database, behind one front |
+//! | `cache_warmer` | the actor that keeps memory and Redis right |
+//!
+//! `proxy` and `admin` use `storage`; everything uses `domain`, which uses none of the others.
 
 mod cache_warmer;
 pub mod domain;
 pub mod error;
 pub mod settings;
 pub mod storage;
+pub mod telemetry;
+
+pub use self::settings::Settings;

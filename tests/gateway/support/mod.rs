@@ -3,9 +3,11 @@
 
 pub(crate) mod client;
 pub(crate) mod dead_ends;
+pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod provider;
 pub(crate) mod script;
+pub(crate) mod storage;
 pub(crate) mod tls;
 pub(crate) mod wire;
 

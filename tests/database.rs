@@ -1,0 +1,480 @@
+//! The database behind storage: one suite, run on both drivers. `GATEWAY_TEST_STORAGE` says which
+//! (`sqlite`, the default, or `postgres`, whose server `DATABASE_URL` names).
+
+// Tests may panic, and they run tasks of their own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
+
+#[path = "gateway/support/storage.rs"]
+#[allow(dead_code, reason = "the gateway's own tests use the rest")]
+mod storage;
+
+use std::sync::Arc;
+
+use llm_gateway::{
+    Settings,
+    domain::{
+        BaseUrl, KeyHash, ModelChange, Name, NewModel, NewProvider, PlainKey, Provider,
+        ProviderChange, ProviderKind, Secret,
+    },
+    storage::{
+        Page, StorageError,
+        database::{self, Batch, Database, Delta, Entry, Stamp},
+    },
+};
+use storage::TestStorage;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+struct Fixture {
+    database: Arc<dyn Database>,
+    // Last, so that the connections have gone before the database goes.
+    storage: TestStorage,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let storage = TestStorage::new().await;
+        let database = open(&storage);
+        database.prepare().await.unwrap();
+        Self { database, storage }
+    }
+
+    async fn provider(&self, name: &str) -> Provider {
+        let new = new_provider(name);
+        self.database.create_provider(new).await.unwrap().value
+    }
+
+    async fn key(&self) -> (Uuid, KeyHash) {
+        let plain = PlainKey::generate();
+        let key = self
+            .database
+            .create_key(name("a key"), plain.hash(), plain.prefix())
+            .await
+            .unwrap();
+        (key.value.id, plain.hash())
+    }
+}
+
+fn open(storage: &TestStorage) -> Arc<dyn Database> {
+    let environment = storage.environment();
+    let settings = Settings::from_lookup(|name| match name {
+        "ADMIN_KEY" => Some("0123456789abcdef".to_owned()),
+        _ => {
+            let found = environment.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| value.clone())
+        }
+    });
+    database::connect(&settings.unwrap().database).unwrap()
+}
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+fn new_provider(text: &str) -> NewProvider {
+    NewProvider {
+        name: name(text),
+        kind: ProviderKind::OpenAi,
+        api_key: Secret::new("sk-provider"),
+        base_url: None,
+    }
+}
+
+fn new_model(text: &str, provider_id: Uuid) -> NewModel {
+    NewModel {
+        name: name(text),
+        provider_id,
+        provider_model_name: None,
+    }
+}
+
+const ALL: Page = Page {
+    after: None,
+    limit: 1_000,
+};
+
+fn entries(delta: Delta) -> (Stamp, Vec<(KeyHash, bool)>, Vec<(String, bool)>) {
+    match delta {
+        Delta::Everything(stamp) => panic!("the log does not reach to {stamp:?}"),
+        Delta::Entries {
+            stamp,
+            keys,
+            routes,
+        } => {
+            let mut routes: Vec<_> = routes
+                .into_iter()
+                .map(|(model, route)| (model, route.is_some()))
+                .collect();
+            routes.sort();
+            (stamp, keys, routes)
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn several_replicas_may_prepare_the_same_database_at_once() {
+    let storage = TestStorage::new().await;
+    let replicas = [(); 4].map(|()| open(&storage));
+    let prepared = replicas.iter().map(|replica| replica.prepare());
+    for result in futures_util::future::join_all(prepared).await {
+        result.unwrap();
+    }
+    assert_eq!(replicas[0].stamp().await.unwrap().version, 0);
+    for replica in replicas {
+        replica.close().await;
+    }
+}
+
+#[actix_rt::test]
+async fn nothing_is_asked_before_the_tables_are_there() {
+    let storage = TestStorage::new().await;
+    let database = open(&storage);
+    let refused = database.is_key_active(PlainKey::generate().hash()).await;
+    assert!(matches!(refused, Err(StorageError::Unavailable { .. })));
+}
+
+#[actix_rt::test]
+async fn a_provider_is_stored_read_changed_and_deleted() {
+    let fixture = Fixture::new().await;
+    let database = &fixture.database;
+    let created = fixture.provider("first").await;
+    let read = database.provider(created.id).await.unwrap().unwrap();
+    assert_eq!(format!("{read:?}"), format!("{created:?}"));
+    assert_eq!(read.api_key.expose(), "sk-provider");
+
+    let change = ProviderChange {
+        base_url: Some(Some(BaseUrl::parse("http://localhost:1/v1").unwrap())),
+        is_active: Some(false),
+        ..ProviderChange::default()
+    };
+    let changed = database.update_provider(created.id, change).await.unwrap();
+    let changed = changed.unwrap().value;
+    assert_eq!(changed.base_url.as_str(), "http://localhost:1/v1");
+    assert!(!changed.is_active && changed.updated_at >= created.updated_at);
+    assert_eq!(changed.api_key.expose(), "sk-provider");
+
+    assert!(
+        database
+            .delete_provider(created.id)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert!(
+        database
+            .delete_provider(created.id)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(database.provider(created.id).await.unwrap().is_none());
+}
+
+#[actix_rt::test]
+async fn names_of_providers_and_models_are_unique() {
+    let fixture = Fixture::new().await;
+    let provider = fixture.provider("taken").await;
+    let taken = |result: StorageError, of: &str| {
+        assert!(matches!(result, StorageError::NameTaken { kind, .. } if kind == of));
+    };
+    let again = fixture
+        .database
+        .create_provider(new_provider("taken"))
+        .await;
+    taken(again.unwrap_err(), "provider");
+
+    let model = || new_model("m", provider.id);
+    fixture.database.create_model(model()).await.unwrap();
+    let again = fixture.database.create_model(model()).await;
+    taken(again.unwrap_err(), "model");
+    // A refused mutation leaves no trace and no lock.
+    assert_eq!(fixture.database.models(ALL).await.unwrap().len(), 1);
+    fixture
+        .database
+        .create_model(new_model("n", provider.id))
+        .await
+        .unwrap();
+}
+
+#[actix_rt::test]
+async fn a_provider_in_use_is_not_deleted() {
+    let fixture = Fixture::new().await;
+    let provider = fixture.provider("busy").await;
+    fixture
+        .database
+        .create_model(new_model("b", provider.id))
+        .await
+        .unwrap();
+    fixture
+        .database
+        .create_model(new_model("a", provider.id))
+        .await
+        .unwrap();
+    let refused = fixture.database.delete_provider(provider.id).await;
+    let models = vec!["a".to_owned(), "b".to_owned()];
+    assert_eq!(refused.unwrap_err(), StorageError::ProviderInUse { models });
+}
+
+#[actix_rt::test]
+async fn a_model_needs_a_provider_that_exists() {
+    let fixture = Fixture::new().await;
+    let id = Uuid::now_v7();
+    let refused = fixture.database.create_model(new_model("m", id)).await;
+    assert_eq!(refused.unwrap_err(), StorageError::UnknownProvider { id });
+}
+
+#[actix_rt::test]
+async fn only_an_active_model_of_an_active_provider_has_a_route() {
+    let fixture = Fixture::new().await;
+    let database = &fixture.database;
+    let provider = fixture.provider("p").await;
+    let model = NewModel {
+        provider_model_name: Some(name("there")),
+        ..new_model("here", provider.id)
+    };
+    let model = database.create_model(model).await.unwrap().value;
+    let route = database.route("here").await.unwrap().unwrap();
+    assert_eq!(route.provider_model, "there");
+    assert_eq!(route.api_key.expose(), "sk-provider");
+    assert!(database.route("there").await.unwrap().is_none());
+
+    let switch = |is_active| ModelChange {
+        is_active: Some(is_active),
+        ..ModelChange::default()
+    };
+    database
+        .update_model(model.id, switch(false))
+        .await
+        .unwrap();
+    assert!(database.route("here").await.unwrap().is_none());
+    database.update_model(model.id, switch(true)).await.unwrap();
+    assert!(database.route("here").await.unwrap().is_some());
+
+    let off = ProviderChange {
+        is_active: Some(false),
+        ..ProviderChange::default()
+    };
+    database.update_provider(provider.id, off).await.unwrap();
+    assert!(database.route("here").await.unwrap().is_none());
+}
+
+#[actix_rt::test]
+async fn a_key_is_active_until_it_is_rotated_or_revoked() {
+    let fixture = Fixture::new().await;
+    let database = &fixture.database;
+    let (id, first) = fixture.key().await;
+    assert!(database.is_key_active(first).await.unwrap());
+
+    let second = PlainKey::generate();
+    database
+        .rotate_key(id, second.hash(), second.prefix())
+        .await
+        .unwrap();
+    assert!(!database.is_key_active(first).await.unwrap());
+    assert!(database.is_key_active(second.hash()).await.unwrap());
+
+    assert!(database.revoke_key(id).await.unwrap().is_some());
+    assert!(!database.is_key_active(second.hash()).await.unwrap());
+    let row = database.key(id).await.unwrap().unwrap();
+    assert!(!row.is_active);
+    // Once more is no error, and doesn't touch the row.
+    assert!(database.revoke_key(id).await.unwrap().is_some());
+    assert_eq!(
+        database.key(id).await.unwrap().unwrap().updated_at,
+        row.updated_at
+    );
+    let refused = database.rotate_key(id, first, "sk-").await;
+    assert_eq!(refused.unwrap_err(), StorageError::KeyRevoked);
+    assert!(database.revoke_key(Uuid::now_v7()).await.unwrap().is_none());
+}
+
+#[actix_rt::test]
+async fn lists_run_newest_first_and_page_by_page() {
+    let fixture = Fixture::new().await;
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        ids.push(fixture.key().await.0);
+    }
+    ids.reverse();
+    let page = |after, limit| fixture.database.keys(Page { after, limit });
+    let ids_of = |keys: Vec<llm_gateway::domain::UserKey>| {
+        keys.into_iter().map(|key| key.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids_of(page(None, 10).await.unwrap()), ids);
+    assert_eq!(ids_of(page(None, 2).await.unwrap()), ids[..2]);
+    assert_eq!(ids_of(page(Some(ids[1]), 2).await.unwrap()), ids[2..4]);
+    assert!(page(Some(ids[4]), 2).await.unwrap().is_empty());
+}
+
+#[actix_rt::test]
+async fn every_mutation_says_what_it_changed() {
+    let fixture = Fixture::new().await;
+    let database = &fixture.database;
+    let plain = PlainKey::generate();
+    let created = database
+        .create_key(name("k"), plain.hash(), plain.prefix())
+        .await
+        .unwrap();
+    assert_eq!(created.changes.before, 0);
+    assert_eq!(created.changes.entries, [Entry::Key(plain.hash())]);
+    assert_eq!(created.changes.stamp, database.stamp().await.unwrap());
+
+    let next = PlainKey::generate();
+    let rotated = database
+        .rotate_key(created.value.id, next.hash(), next.prefix())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(rotated.changes.before, created.changes.stamp.version);
+    assert_eq!(rotated.changes.entries.len(), 2);
+    assert!(rotated.changes.entries.contains(&Entry::Key(plain.hash())));
+
+    let provider = database.create_provider(new_provider("p")).await.unwrap();
+    assert!(provider.changes.entries.is_empty());
+    let provider = provider.value.id;
+    let model = database
+        .create_model(new_model("m", provider))
+        .await
+        .unwrap()
+        .value;
+    let renamed = ModelChange {
+        name: Some(name("n")),
+        ..ModelChange::default()
+    };
+    let renamed = database
+        .update_model(model.id, renamed)
+        .await
+        .unwrap()
+        .unwrap();
+    for model in ["m", "n"] {
+        let entry = Entry::Route(model.to_owned());
+        assert!(renamed.changes.entries.contains(&entry));
+    }
+    let update = database
+        .update_provider(provider, ProviderChange::default())
+        .await;
+    let entries = update.unwrap().unwrap().changes.entries;
+    assert_eq!(entries, [Entry::Route("n".to_owned())]);
+    let deleted = database.delete_model(model.id).await.unwrap().unwrap();
+    assert_eq!(deleted.changes.entries, [Entry::Route("n".to_owned())]);
+}
+
+#[actix_rt::test]
+async fn a_delta_tells_the_present_state_of_everything_that_changed() {
+    let fixture = Fixture::new().await;
+    let database = &fixture.database;
+    let (_, before) = fixture.key().await;
+    let start = database.stamp().await.unwrap();
+    let (stamp, keys, routes) = entries(database.changes_since(start.version).await.unwrap());
+    assert_eq!((stamp, keys.len(), routes.len()), (start, 0, 0));
+
+    let (_, kept) = fixture.key().await;
+    let (revoked_id, revoked) = fixture.key().await;
+    database.revoke_key(revoked_id).await.unwrap();
+    let provider = fixture.provider("p").await.id;
+    database
+        .create_model(new_model("kept", provider))
+        .await
+        .unwrap();
+    let gone = database
+        .create_model(new_model("gone", provider))
+        .await
+        .unwrap()
+        .value
+        .id;
+    database.delete_model(gone).await.unwrap();
+
+    let (stamp, keys, routes) = entries(database.changes_since(start.version).await.unwrap());
+    assert_eq!(stamp, database.stamp().await.unwrap());
+    assert_eq!(keys.len(), 2);
+    assert!(keys.contains(&(kept, true)) && keys.contains(&(revoked, false)));
+    assert!(!keys.iter().any(|(hash, _)| *hash == before));
+    assert_eq!(
+        routes,
+        [("gone".to_owned(), false), ("kept".to_owned(), true)]
+    );
+}
+
+#[actix_rt::test]
+async fn a_version_that_the_log_does_not_know_means_everything() {
+    let fixture = Fixture::new().await;
+    fixture.key().await;
+    let stamp = fixture.database.stamp().await.unwrap();
+    let from_the_future = fixture.database.changes_since(stamp.version + 1).await;
+    assert!(matches!(from_the_future.unwrap(), Delta::Everything(found) if found == stamp));
+}
+
+#[actix_rt::test]
+async fn a_dump_holds_all_that_is_active_and_nothing_else() {
+    let fixture = Fixture::new().await;
+    let database = &fixture.database;
+    let mut active = Vec::new();
+    for _ in 0..3 {
+        active.push(fixture.key().await.1);
+    }
+    let (revoked, _) = fixture.key().await;
+    database.revoke_key(revoked).await.unwrap();
+    let provider = fixture.provider("p").await.id;
+    database
+        .create_model(new_model("m", provider))
+        .await
+        .unwrap();
+
+    let (sender, mut receiver) = mpsc::channel(8);
+    let stamp = database.dump(sender).await.unwrap();
+    assert_eq!(stamp, database.stamp().await.unwrap());
+    let (mut keys, mut routes) = (Vec::new(), Vec::new());
+    while let Some(batch) = receiver.recv().await {
+        match batch {
+            Batch::Keys(hashes) => keys.extend(hashes),
+            Batch::Routes(found) => routes.extend(found.into_iter().map(|(model, _)| model)),
+        }
+    }
+    assert_eq!(keys.len(), 3);
+    assert!(active.iter().all(|hash| keys.contains(hash)));
+    assert_eq!(routes, ["m"]);
+}
+
+#[actix_rt::test]
+async fn versions_become_visible_in_order_whoever_writes() {
+    let fixture = Fixture::new().await;
+    let other = open(&fixture.storage);
+    other.prepare().await.unwrap();
+    let writers = (0..20).map(|index| {
+        let database = if index % 2 == 0 {
+            &fixture.database
+        } else {
+            &other
+        };
+        async move {
+            let plain = PlainKey::generate();
+            let created = database
+                .create_key(name("k"), plain.hash(), plain.prefix())
+                .await;
+            created.unwrap().changes
+        }
+    });
+    let mut changes = futures_util::future::join_all(writers).await;
+    changes.sort_by_key(|changes| changes.before);
+    for (index, changes) in changes.iter().enumerate() {
+        assert_eq!(changes.before, index as i64);
+        assert_eq!(changes.stamp.version, index as i64 + 1);
+        assert_eq!(changes.entries.len(), 1);
+    }
+    other.close().await;
+}
+
+#[cfg(unix)]
+#[actix_rt::test]
+async fn an_embedded_database_is_readable_by_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let fixture = Fixture::new().await;
+    if let TestStorage::Sqlite { folder } = &fixture.storage {
+        fixture.key().await;
+        for file in std::fs::read_dir(folder).unwrap() {
+            let file = file.unwrap();
+            let mode = file.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{:?} has mode {mode:o}", file.path());
+        }
+    }
+}

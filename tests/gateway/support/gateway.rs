@@ -1,0 +1,253 @@
+//! `TestGateway`: a real gateway process with storage of its own, and `Admin`, its operator.
+
+use std::{
+    env,
+    net::SocketAddr,
+    process::Stdio,
+    sync::{Arc, Mutex},
+};
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader, Lines},
+    process::{Child, ChildStderr, Command},
+    task::JoinHandle,
+};
+
+use super::{
+    client::{Request, Response},
+    provider::ScriptedProvider,
+    soon,
+    storage::TestStorage,
+};
+
+/// The admin key of every gateway under test.
+pub(crate) const ADMIN_KEY: &str = "test-admin-key-0123456789abcdef";
+
+/// A gateway process. It is killed when this value goes, unless it was stopped before.
+#[derive(Debug)]
+pub(crate) struct TestGateway {
+    process: Child,
+    address: SocketAddr,
+    log: Arc<Mutex<Vec<String>>>,
+    log_reader: JoinHandle<()>,
+    settings: Vec<(String, String)>,
+    // Last, so that the process has gone before its database goes.
+    storage: Arc<TestStorage>,
+}
+
+impl TestGateway {
+    /// A gateway with default settings and empty storage.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// A gateway with some settings of its own.
+    pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
+        let storage = Arc::new(TestStorage::new().await);
+        Self::start_on(storage, settings).await
+    }
+
+    /// A gateway on storage that another one uses, or used.
+    pub(crate) async fn start_on(storage: Arc<TestStorage>, settings: &[(&str, &str)]) -> Self {
+        let settings: Vec<_> = settings
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_llm-gateway"))
+            .env_clear()
+            .envs(env::var_os("PATH").map(|path| ("PATH", path)))
+            .env("ADMIN_KEY", ADMIN_KEY)
+            .env("LISTEN_ADDR", "127.0.0.1:0")
+            .env("WORKERS", "2")
+            .envs(storage.environment())
+            .envs(settings.iter().cloned())
+            .current_dir(env::temp_dir())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let address = soon("the gateway to listen", listening(&mut lines, &log)).await;
+        let log_reader = tokio::spawn(keep(lines, Arc::clone(&log)));
+        Self {
+            process,
+            address,
+            log,
+            log_reader,
+            settings,
+            storage,
+        }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn storage(&self) -> Arc<TestStorage> {
+        Arc::clone(&self.storage)
+    }
+
+    /// The operator, who has the admin key.
+    pub(crate) fn admin(&self) -> Admin {
+        Admin {
+            address: self.address,
+        }
+    }
+
+    /// Everything logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.id().unwrap()
+    }
+
+    /// Asks the process to stop, as a supervisor would.
+    pub(crate) async fn ask_to_stop(&self) {
+        self.signal("TERM").await;
+    }
+
+    pub(crate) async fn signal(&self, signal: &str) {
+        let sent = Command::new("kill")
+            .args([format!("-{signal}"), self.process_id().to_string()])
+            .status()
+            .await;
+        assert!(sent.unwrap().success());
+    }
+
+    /// Waits for the process to end; answers whether it did so without an error.
+    pub(crate) async fn ended(&mut self) -> bool {
+        let status = soon("the gateway to end", self.process.wait()).await;
+        soon("the rest of the log", &mut self.log_reader)
+            .await
+            .unwrap();
+        status.unwrap().success()
+    }
+
+    /// Stops it and starts another one on the same storage.
+    pub(crate) async fn restart(mut self) -> Self {
+        self.ask_to_stop().await;
+        assert!(self.ended().await, "{}", self.log());
+        let settings: Vec<_> = self
+            .settings
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        Self::start_on(self.storage(), &settings).await
+    }
+
+    /// A user key, issued now.
+    pub(crate) async fn user_key(&self) -> String {
+        let issued = self
+            .admin()
+            .post("/admin/keys", json!({"name": "test"}))
+            .await;
+        issued.text_of("key")
+    }
+
+    /// Maps a model to a provider that is registered now.
+    pub(crate) async fn serve(&self, model: &str, provider: &ScriptedProvider) {
+        self.serve_from(model, &provider.base_url()).await;
+    }
+
+    /// Maps a model to a provider at an address; answers the provider's id.
+    pub(crate) async fn serve_from(&self, model: &str, base_url: &str) -> String {
+        let provider = json!({
+            "name": format!("provider of {model}"), "kind": "openai",
+            "api_key": PROVIDER_KEY, "base_url": base_url,
+        });
+        let provider = self
+            .admin()
+            .post("/admin/providers", provider)
+            .await
+            .text_of("id");
+        let mapping = json!({"name": model, "provider_id": provider});
+        assert_eq!(
+            self.admin().post("/admin/models", mapping).await.status(),
+            201
+        );
+        provider
+    }
+}
+
+/// The key of the providers that [`TestGateway::serve_from`] registers.
+pub(crate) const PROVIDER_KEY: &str = "provider-key-0123456789";
+
+async fn listening(
+    lines: &mut Lines<BufReader<ChildStderr>>,
+    log: &Mutex<Vec<String>>,
+) -> SocketAddr {
+    while let Some(line) = lines.next_line().await.unwrap() {
+        let address = line
+            .split_once("listening on ")
+            .map(|(_, address)| address.parse());
+        log.lock().unwrap().push(line);
+        if let Some(address) = address {
+            return address.unwrap();
+        }
+    }
+    panic!(
+        "the gateway did not start: {}",
+        log.lock().unwrap().join("\n")
+    );
+}
+
+async fn keep(mut lines: Lines<BufReader<ChildStderr>>, log: Arc<Mutex<Vec<String>>>) {
+    while let Ok(Some(line)) = lines.next_line().await {
+        log.lock().unwrap().push(line);
+    }
+}
+
+/// An operator with `curl`: one connection a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Admin {
+    address: SocketAddr,
+}
+
+impl Admin {
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        self.send(Request::get(path)).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Response {
+        self.send(Request::post(path).value(&body)).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Response {
+        self.send(Request::new("PUT", path).value(&body)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Response {
+        self.send(Request::new("DELETE", path)).await
+    }
+
+    /// Any request, with the admin key added.
+    pub(crate) async fn send(&self, request: Request) -> Response {
+        request.bearer(ADMIN_KEY).send_to(self.address).await
+    }
+}
+
+impl Response {
+    /// A text field of a JSON body.
+    pub(crate) fn text_of(&self, field: &str) -> String {
+        let json = self.json();
+        match json[field].as_str() {
+            Some(text) => text.to_owned(),
+            None => panic!("no text `{field}` in {json}"),
+        }
+    }
+
+    /// `code` of a body in the error envelope, whose form is checked.
+    pub(crate) fn error_code(&self) -> String {
+        let error = &self.json()["error"];
+        assert!(error["message"].is_string(), "{error}");
+        assert!(error["type"].is_string(), "{error}");
+        assert!(error.get("param").is_some(), "{error}");
+        error["code"].as_str().unwrap().to_owned()
+    }
+}

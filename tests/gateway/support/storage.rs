@@ -1,0 +1,93 @@
+//! The storage of one test: a database, and with PostgreSQL a part of Redis, that no other test
+//! sees. `GATEWAY_TEST_STORAGE` says which kind: `sqlite` (the default) or `postgres`, which
+//! takes its servers from `DATABASE_URL` and `REDIS_URL`.
+
+use std::{env, fs, path::PathBuf, thread};
+
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use uuid::Uuid;
+
+/// A database of the test's own. It is removed with this value.
+#[derive(Debug)]
+pub(crate) enum TestStorage {
+    Sqlite {
+        folder: PathBuf,
+    },
+    Postgres {
+        server: String,
+        name: String,
+        redis: String,
+    },
+}
+
+impl TestStorage {
+    pub(crate) async fn new() -> Self {
+        let name = format!("gateway_test_{}", Uuid::new_v4().simple());
+        match env::var("GATEWAY_TEST_STORAGE").as_deref() {
+            Err(_) | Ok("sqlite") => Self::Sqlite {
+                folder: env::temp_dir().join(name),
+            },
+            Ok("postgres") => {
+                let server = env::var("DATABASE_URL").expect("DATABASE_URL names a PostgreSQL");
+                let redis = env::var("REDIS_URL").expect("REDIS_URL names a Redis");
+                run(&server, format!("CREATE DATABASE {name}")).await;
+                Self::Postgres {
+                    server,
+                    name,
+                    redis,
+                }
+            }
+            Ok(other) => panic!("GATEWAY_TEST_STORAGE is {other}, not sqlite or postgres"),
+        }
+    }
+
+    /// The variables that lead a gateway there.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Sqlite { .. } => vec![
+                ("DATABASE_URL", self.url()),
+                ("REDIS_URL", "none".to_owned()),
+            ],
+            Self::Postgres { name, redis, .. } => vec![
+                ("DATABASE_URL", self.url()),
+                ("REDIS_URL", redis.clone()),
+                ("CACHE_PREFIX", name.clone()),
+            ],
+        }
+    }
+
+    /// The database's address.
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Self::Sqlite { folder } => format!("sqlite://{}/gateway.db", folder.display()),
+            Self::Postgres { server, name, .. } => {
+                let mut url = url::Url::parse(server).unwrap();
+                url.set_path(name);
+                url.to_string()
+            }
+        }
+    }
+}
+
+async fn run(server: &str, statement: String) {
+    let mut connection = PgConnection::connect(server).await.unwrap();
+    connection.execute(AssertSqlSafe(statement)).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+impl Drop for TestStorage {
+    fn drop(&mut self) {
+        match self {
+            Self::Sqlite { folder } => drop(fs::remove_dir_all(folder)),
+            Self::Postgres { server, name, .. } => {
+                let statement = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+                let server = server.clone();
+                // The test's own runtime may be ending, and a `drop` can't wait on it anyway.
+                let cleaner = thread::spawn(move || {
+                    actix_rt::System::new().block_on(run(&server, statement));
+                });
+                drop(cleaner.join());
+            }
+        }
+    }
+}
