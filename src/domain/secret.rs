@@ -4,6 +4,12 @@ use std::fmt;
 
 use subtle::ConstantTimeEq;
 
+use super::Invalid;
+
+/// Providers' keys have up to a few hundred characters; tokens that some of them use instead
+/// reach two thousand. Servers commonly refuse header lines of more than 8 KiB.
+const MAX_HEADER_LENGTH: usize = 4096;
+
 /// A secret text. `Debug` and `Display` mask it; [`Secret::expose`] is the one way to read it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -12,6 +18,28 @@ impl Secret {
     /// Wraps a secret text.
     pub fn new(secret: impl Into<String>) -> Self {
         Self(secret.into())
+    }
+
+    /// Trims and checks a secret that is to travel in a header.
+    ///
+    /// # Errors
+    /// Says which rule the text breaks, and nothing of the text.
+    pub fn parse_for_header(text: &str) -> Result<Self, Invalid> {
+        let trimmed = text.trim();
+        if trimmed.is_empty() {
+            return Err(Invalid::new("must not be empty"));
+        }
+        if trimmed.len() > MAX_HEADER_LENGTH {
+            return Err(Invalid::new(format!(
+                "must have at most {MAX_HEADER_LENGTH} characters"
+            )));
+        }
+        if !trimmed.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Invalid::new(
+                "must consist of visible ASCII characters without spaces, because it travels in a header",
+            ));
+        }
+        Ok(Self::new(trimmed))
     }
 
     /// The text itself. Every caller is a place where a secret leaves the process on purpose.
@@ -59,6 +87,17 @@ mod tests {
     fn printing_shows_nothing() {
         let secret = Secret::new("sk-very-secret-value");
         assert_eq!(format!("{secret} {secret:?}"), "[secret] [secret]");
+    }
+
+    #[test]
+    fn a_secret_for_a_header_is_trimmed_visible_and_bounded() {
+        let parsed = Secret::parse_for_header(" sk-abc\n").unwrap();
+        assert_eq!(parsed.expose(), "sk-abc");
+        assert!(Secret::parse_for_header(&"x".repeat(4096)).is_ok());
+        for bad in ["", " \n", "a b", "a\r\nb", "ключ", &"x".repeat(4097)] {
+            let refusal = Secret::parse_for_header(bad).unwrap_err().to_string();
+            assert!(bad.trim().is_empty() || !refusal.contains(bad.trim()));
+        }
     }
 
     #[test]
