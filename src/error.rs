@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use actix_web::{
-    HttpResponse, ResponseError,
+    HttpRequest, HttpResponse, ResponseError,
     http::{
         StatusCode,
         header::{self, HeaderValue},
@@ -13,6 +13,9 @@ use actix_web::{
 };
 use derive_more::Display;
 use serde::Serialize;
+use uuid::Uuid;
+
+use crate::storage::StorageError;
 
 /// A failure, grouped by who must act: the caller, the provider's operator, or ours.
 #[derive(Clone, Debug, Display, PartialEq, Eq)]
@@ -44,12 +47,13 @@ pub enum GatewayError {
         model: String,
     },
     /// No item of this kind has this id.
-    #[display("No {kind} has the id `{id}`.")]
+    #[display("No {kind} has {}.", this_id(*id))]
     UnknownId {
         /// `provider`, `model` or `key`.
         kind: &'static str,
-        /// As the caller wrote it.
-        id: String,
+        /// `None` where it was no id at all: then it isn't repeated, since it may be a key that
+        /// was taken for one.
+        id: Option<Uuid>,
     },
     /// No endpoint has this path.
     #[display("Unknown request URL: {method} {path}. Please check the URL for typos.")]
@@ -119,6 +123,13 @@ fn seconds(duration: Duration) -> String {
     format!("{} s", duration.as_secs_f64())
 }
 
+fn this_id(id: Option<Uuid>) -> String {
+    match id {
+        Some(id) => format!("the id `{id}`"),
+        None => "this id; ids are UUIDs, as the list shows them".to_owned(),
+    }
+}
+
 /// The columns of the error table: status, `type`, `code`.
 struct Row(StatusCode, &'static str, &'static str);
 
@@ -132,6 +143,32 @@ impl GatewayError {
             message: format!("`{param}` {problem}."),
             param: Some(param.to_owned()),
             code: "invalid_value",
+        }
+    }
+
+    /// A 400 about one field that has to be there.
+    pub fn missing_field(param: &str) -> Self {
+        Self::InvalidRequest {
+            message: format!("`{param}` is required."),
+            param: Some(param.to_owned()),
+            code: "missing_field",
+        }
+    }
+
+    /// A 404 for a path that nothing serves.
+    pub fn unknown_url(request: &HttpRequest) -> Self {
+        Self::UnknownUrl {
+            method: request.method().to_string(),
+            path: request.path().to_owned(),
+        }
+    }
+
+    /// A 405 for a path that serves other methods: those that `allowed` lists.
+    pub fn method_not_allowed(request: &HttpRequest, allowed: &'static str) -> Self {
+        Self::MethodNotAllowed {
+            method: request.method().to_string(),
+            path: request.path().to_owned(),
+            allowed,
         }
     }
 
@@ -185,6 +222,44 @@ impl GatewayError {
     pub fn code(&self) -> &'static str {
         self.row().2
     }
+}
+
+impl From<StorageError> for GatewayError {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::NameTaken { kind, name } => Self::Conflict {
+                message: format!(
+                    "Another {kind} has the name `{name}`. The names of {kind}s are unique; choose another."
+                ),
+                param: Some("name"),
+            },
+            StorageError::ProviderInUse { models } => Self::Conflict {
+                message: format!(
+                    "Models still use this provider: {}. Delete them or give them another provider first.",
+                    quoted(&models)
+                ),
+                param: None,
+            },
+            StorageError::UnknownProvider { id } => Self::invalid_field(
+                "provider_id",
+                format_args!("must name a provider that exists; none has the id `{id}`"),
+            ),
+            StorageError::KeyRevoked => Self::Conflict {
+                message: "This key is revoked, for good. Issue a new one.".to_owned(),
+                param: None,
+            },
+            StorageError::Unavailable { reason } => Self::Unavailable { reason },
+            StorageError::Broken { reason } => {
+                log::error!("storage failed: {reason}");
+                Self::Internal
+            }
+        }
+    }
+}
+
+fn quoted(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    quoted.join(", ")
 }
 
 /// The OpenAI error envelope:
@@ -261,6 +336,27 @@ mod tests {
                 "code": "model_not_found",
             }})
         );
+    }
+
+    #[actix_rt::test]
+    async fn a_failure_of_storage_says_what_to_do_or_nothing_of_its_cause() {
+        let in_use = StorageError::ProviderInUse {
+            models: vec!["gpt-4o".to_owned(), "o3".to_owned()],
+        };
+        let error = GatewayError::from(in_use);
+        assert_eq!(error.status_code(), 409);
+        assert!(error.to_string().contains("`gpt-4o`, `o3`"));
+
+        let unknown = StorageError::UnknownProvider { id: Uuid::nil() };
+        assert_eq!(
+            body_of(unknown.into()).await["error"]["param"],
+            "provider_id"
+        );
+
+        let broken = StorageError::Broken {
+            reason: "row 7 is unreadable".to_owned(),
+        };
+        assert_eq!(GatewayError::from(broken), GatewayError::Internal);
     }
 
     #[actix_rt::test]
