@@ -14,6 +14,7 @@
 //!
 //! `proxy` and `admin` use `storage`; everything uses `domain`, which uses none of the others.
 
+pub mod admin;
 mod cache_warmer;
 pub mod domain;
 pub mod error;

@@ -1,0 +1,89 @@
+//! The control API, `/admin`: operators manage providers, models and user keys. The guard is on
+//! the whole scope, so a route added to the table is closed to strangers by default.
+
+mod body;
+mod guard;
+mod item;
+mod keys;
+mod models;
+mod page;
+mod providers;
+
+use std::rc::Rc;
+
+use actix_web::{
+    HttpRequest, HttpResponse, Resource, Route,
+    dev::HttpServiceFactory,
+    guard as method,
+    http::header,
+    middleware::{DefaultHeaders, from_fn},
+    web::{self, delete, post, put},
+};
+
+use crate::{domain::Secret, error::GatewayError};
+
+/// What an admin call answers.
+type Answer = Result<HttpResponse, GatewayError>;
+
+/// Everything under `/admin`. The handlers expect [`Storage`](crate::storage::Storage) as
+/// application data.
+pub fn scope(admin_key: Secret) -> impl HttpServiceFactory {
+    let admin_key = Rc::new(admin_key);
+    web::scope("/admin")
+        .service(
+            resource("/providers", "GET, HEAD, POST")
+                .route(get().to(providers::list))
+                .route(post().to(providers::register)),
+        )
+        .service(
+            resource("/providers/{id}", "GET, HEAD, PUT, DELETE")
+                .route(get().to(providers::show))
+                .route(put().to(providers::change))
+                .route(delete().to(providers::delete)),
+        )
+        .service(
+            resource("/models", "GET, HEAD, POST")
+                .route(get().to(models::list))
+                .route(post().to(models::map)),
+        )
+        .service(
+            resource("/models/{id}", "GET, HEAD, PUT, DELETE")
+                .route(get().to(models::show))
+                .route(put().to(models::change))
+                .route(delete().to(models::delete)),
+        )
+        .service(
+            resource("/keys", "GET, HEAD, POST")
+                .route(get().to(keys::list))
+                .route(post().to(keys::issue)),
+        )
+        .service(
+            resource("/keys/{id}", "GET, HEAD, DELETE")
+                .route(get().to(keys::show))
+                .route(delete().to(keys::revoke)),
+        )
+        .service(resource("/keys/{id}/rotate", "POST").route(post().to(keys::rotate)))
+        .default_service(web::to(unknown_url))
+        .wrap(from_fn(move |request, next| {
+            guard::require_admin_key(Rc::clone(&admin_key), request, next)
+        }))
+        // Some answers hold a key; none is worth keeping.
+        .wrap(DefaultHeaders::new().add((header::CACHE_CONTROL, "no-store")))
+}
+
+/// A path that refuses every method it has no route for, and says which ones it has.
+fn resource(path: &str, allowed: &'static str) -> Resource {
+    let refuse = move |request: HttpRequest| async move {
+        Answer::Err(GatewayError::method_not_allowed(&request, allowed))
+    };
+    web::resource(path).default_service(web::to(refuse))
+}
+
+/// `GET`, and `HEAD`, whose body the server leaves out.
+fn get() -> Route {
+    web::route().guard(method::Any(method::Get()).or(method::Head()))
+}
+
+async fn unknown_url(request: HttpRequest) -> Answer {
+    Err(GatewayError::unknown_url(&request))
+}
