@@ -1,0 +1,212 @@
+//! Who may call the admin API, and which of its paths exist.
+
+use super::{NOBODY, refused};
+use crate::support::{client::Request, gateway::TestGateway};
+
+/// Every path, and the methods that it serves.
+const TABLE: [(&str, &str); 7] = [
+    ("/admin/providers", "GET, HEAD, POST"),
+    ("/admin/providers/{id}", "GET, HEAD, PUT, DELETE"),
+    ("/admin/models", "GET, HEAD, POST"),
+    ("/admin/models/{id}", "GET, HEAD, PUT, DELETE"),
+    ("/admin/keys", "GET, HEAD, POST"),
+    ("/admin/keys/{id}", "GET, HEAD, DELETE"),
+    ("/admin/keys/{id}/rotate", "POST"),
+];
+
+const UNKNOWN_PATHS: [&str; 7] = [
+    "/admin",
+    "/admin/",
+    "/admin/nothing",
+    "/admin/providers/",
+    "/admin/providers/a/b",
+    "/admin/keys/a/revoke",
+    "/admin/Keys",
+];
+
+fn known_paths() -> impl Iterator<Item = (String, &'static str)> {
+    TABLE
+        .map(|(path, methods)| (path.replace("{id}", NOBODY), methods))
+        .into_iter()
+}
+
+#[actix_rt::test]
+async fn a_stranger_learns_nothing_on_any_path_or_method() {
+    let gateway = TestGateway::start().await;
+    let stranger = gateway.anonymous();
+    let paths = known_paths()
+        .map(|(path, _)| path)
+        .chain(UNKNOWN_PATHS.map(str::to_owned));
+    for path in paths {
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+            let response = stranger.send(Request::new(method, &path)).await;
+            let message = refused(&response, 401, "invalid_api_key", None);
+            assert!(message.contains("Incorrect API key provided"), "{message}");
+            assert_eq!(
+                response.header("www-authenticate").as_deref(),
+                Some("Bearer")
+            );
+            assert_eq!(response.header("allow"), None);
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn only_the_whole_admin_key_opens() {
+    let gateway = TestGateway::start().await;
+    let admin = gateway.admin();
+    let right = admin.authorization().to_owned();
+    let key = right.strip_prefix("Bearer ").unwrap();
+    let wrong = [
+        String::new(),
+        "Bearer".to_owned(),
+        "Bearer ".to_owned(),
+        key.to_owned(),
+        format!("Basic {key}"),
+        format!("Bearer{key}"),
+        format!("Bearer {key}x"),
+        format!("Bearer {key} x"),
+        format!("Bearer {}", &key[..key.len() - 1]),
+        format!("Bearer {}", key.to_uppercase()),
+        format!("Bearer sk-{NOBODY}"),
+        format!("Bearer {}", "x".repeat(4000)),
+    ];
+    for authorization in wrong {
+        let response = admin.authorized_by(&authorization).get("/admin/keys").await;
+        let message = refused(&response, 401, "invalid_api_key", None);
+        assert!(!message.contains(key), "{message}");
+    }
+    for scheme in ["Bearer", "bearer", "BEARER", "bEaReR"] {
+        let response = admin.authorized_by(&format!("{scheme} {key}"));
+        assert_eq!(response.get("/admin/keys").await.status(), 200, "{scheme}");
+    }
+}
+
+#[actix_rt::test]
+async fn two_authorization_lines_are_none() {
+    let gateway = TestGateway::start().await;
+    let admin = gateway.admin();
+    let twice = admin.signed(Request::get("/admin/keys"));
+    refused(&admin.send(twice).await, 401, "invalid_api_key", None);
+}
+
+#[actix_rt::test]
+async fn a_strangers_body_is_not_read() {
+    let gateway = TestGateway::start().await;
+    let request = Request::post("/admin/keys")
+        .header("Content-Type", "application/json")
+        .header("Content-Length", "100");
+    let response = gateway.anonymous().send_head(request).await;
+    refused(&response, 401, "invalid_api_key", None);
+}
+
+#[actix_rt::test]
+async fn an_unknown_path_is_named_to_those_with_the_key() {
+    let gateway = TestGateway::start().await;
+    for path in UNKNOWN_PATHS {
+        for method in ["GET", "POST"] {
+            let response = gateway.admin().send(Request::new(method, path)).await;
+            let message = refused(&response, 404, "unknown_url", None);
+            assert!(message.contains(&format!("{method} {path}.")), "{message}");
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn a_method_that_a_path_does_not_serve_is_refused_with_those_that_it_does() {
+    let gateway = TestGateway::start().await;
+    let admin = gateway.admin();
+    for (path, allowed) in known_paths() {
+        for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+            let response = admin.send(Request::new(method, &path)).await;
+            if allowed.split(", ").any(|served| served == method) {
+                assert_ne!(response.status(), 405, "{method} {path}");
+                continue;
+            }
+            let message = refused(&response, 405, "method_not_allowed", None);
+            assert_eq!(response.header("allow").as_deref(), Some(allowed));
+            assert!(message.contains(method), "{message}");
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn head_is_get_without_the_body() {
+    let gateway = TestGateway::start().await;
+    let admin = gateway.admin();
+    let mut client = admin.connect().await;
+    for path in ["/admin/keys", "/admin/models", "/admin/providers"] {
+        let head = admin.signed(Request::new("HEAD", path));
+        client.send(head.to_bytes()).await.unwrap();
+        assert_eq!(client.read_head().await.unwrap().status(), 200);
+        // The next answer on this connection begins where a body would have stood.
+        let get = admin.signed(Request::get(path));
+        assert_eq!(client.exchange(&get).await.text(), "[]");
+    }
+}
+
+#[actix_rt::test]
+async fn what_is_no_id_names_nothing_and_is_not_repeated() {
+    let gateway = TestGateway::start().await;
+    let admin = gateway.admin();
+    let secret = format!("sk-{NOBODY}");
+    for id in [secret.as_str(), "1", "%20", "%ff", "{id}", "..%2f"] {
+        for (list, kind) in [
+            ("providers", "provider"),
+            ("models", "model"),
+            ("keys", "key"),
+        ] {
+            let path = format!("/admin/{list}/{id}");
+            for response in [admin.get(&path).await, admin.delete(&path).await] {
+                let message = refused(&response, 404, "not_found", None);
+                assert!(message.starts_with(&format!("No {kind} has")), "{message}");
+                assert!(!message.contains(&secret), "{message}");
+            }
+        }
+        let rotate = Request::post(&format!("/admin/keys/{id}/rotate"));
+        refused(&admin.send(rotate).await, 404, "not_found", None);
+    }
+}
+
+#[actix_rt::test]
+async fn an_id_that_nothing_has_is_named() {
+    let gateway = TestGateway::start().await;
+    let admin = gateway.admin();
+    let rename = serde_json::json!({"name": "x"});
+    let answers = [
+        admin.get(&format!("/admin/providers/{NOBODY}")).await,
+        admin
+            .put(&format!("/admin/providers/{NOBODY}"), &rename)
+            .await,
+        admin.delete(&format!("/admin/providers/{NOBODY}")).await,
+        admin.get(&format!("/admin/models/{NOBODY}")).await,
+        admin.put(&format!("/admin/models/{NOBODY}"), &rename).await,
+        admin.delete(&format!("/admin/models/{NOBODY}")).await,
+        admin.get(&format!("/admin/keys/{NOBODY}")).await,
+        admin.delete(&format!("/admin/keys/{NOBODY}")).await,
+        admin
+            .send(Request::post(&format!("/admin/keys/{NOBODY}/rotate")))
+            .await,
+    ];
+    for response in answers {
+        let message = refused(&response, 404, "not_found", None);
+        assert!(message.contains(NOBODY), "{message}");
+    }
+}
+
+#[actix_rt::test]
+async fn no_answer_is_to_be_stored() {
+    let gateway = TestGateway::start().await;
+    let issue = serde_json::json!({"name": "ci"});
+    for response in [
+        gateway.admin().post("/admin/keys", &issue).await,
+        gateway.admin().get("/admin/keys").await,
+        gateway.admin().get("/admin/nothing").await,
+        gateway.anonymous().get("/admin/keys").await,
+    ] {
+        assert_eq!(
+            response.header("cache-control").as_deref(),
+            Some("no-store")
+        );
+    }
+}

@@ -1,0 +1,312 @@
+//! Providers at the admin API.
+
+use serde_json::{Value, json};
+
+use super::{NOBODY, field_names, item, provider, refused};
+use crate::support::{admin::Admin, gateway::TestGateway};
+
+async fn providers(admin: &Admin) -> Value {
+    admin.get("/admin/providers").await.json()
+}
+
+#[actix_rt::test]
+async fn a_registered_provider_has_every_field() {
+    let gateway = TestGateway::start().await;
+    let admin = gateway.admin();
+    let body = json!({
+        "name": " OpenAI, main ",
+        "kind": "openai",
+        "api_key": " sk-proj-0123456789abcdef ",
+        "base_url": "http://127.0.0.1:9000/v1/",
+    });
+    let created = item(&admin.post("/admin/providers", &body).await, 201);
+    let expected = json!({
+        "id": created["id"],
+        "name": "OpenAI, main",
+        "kind": "openai",
+        "base_url": "http://127.0.0.1:9000/v1",
+        "api_key_preview": "sk-p…cdef",
+        "is_active": true,
+        "created_at": created["created_at"],
+        "updated_at": created["created_at"],
+    });
+    assert_eq!(created, expected);
+
+    let id = created["id"].as_str().unwrap();
+    let shown = admin.get(&format!("/admin/providers/{id}")).await;
+    assert_eq!(item(&shown, 200), created);
+    assert_eq!(providers(&admin).await, json!([created]));
+}
+
+#[actix_rt::test]
+async fn each_kind_has_its_own_address() {
+    let gateway = TestGateway::start().await;
+    for (kind, base_url) in [
+        ("openai", "https://api.openai.com/v1"),
+        ("openrouter", "https://openrouter.ai/api/v1"),
+        (
+            "dashscope",
+            "https://dashscope.aliyuncs.com/compatible-mode/v1",
+        ),
+        ("ark", "https://ark.cn-beijing.volces.com/api/v3"),
+    ] {
+        for (name, given) in [("left out", None), ("null", Some(Value::Null))] {
+            let mut body = provider(&format!("{kind}, address {name}"));
+            body["kind"] = json!(kind);
+            if let Some(given) = given {
+                body["base_url"] = given;
+            }
+            let created = item(&gateway.admin().post("/admin/providers", &body).await, 201);
+            assert_eq!(created["kind"], json!(kind));
+            assert_eq!(created["base_url"], json!(base_url));
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn a_key_of_12_characters_or_fewer_shows_nothing() {
+    let gateway = TestGateway::start().await;
+    for (key, preview) in [
+        ("abcdefghijkl", "…"),
+        ("x", "…"),
+        ("abcdefghijklm", "abcd…jklm"),
+    ] {
+        let mut body = provider(&format!("key {preview} {}", key.len()));
+        body["api_key"] = json!(key);
+        let created = item(&gateway.admin().post("/admin/providers", &body).await, 201);
+        assert_eq!(created["api_key_preview"], json!(preview));
+    }
+}
+
+#[actix_rt::test]
+async fn an_unusable_value_is_refused_by_field_and_not_repeated() {
+    let gateway = TestGateway::start().await;
+    let admin = gateway.admin();
+    let id = admin.register_provider(&provider("main")).await;
+    let before = providers(&admin).await;
+    let long = "x".repeat(4097);
+    for (field, value, hint) in [
+        ("kind", "OpenAI", "openai, openrouter, dashscope, ark"),
+        ("kind", "", "openai"),
+        ("api_key", "", "empty"),
+        ("api_key", " \n", "empty"),
+        ("api_key", "hunter2 hunter2", "visible ASCII"),
+        ("api_key", "hunter2\r\nX-Evil: 1", "visible ASCII"),
+        ("api_key", "hunter2-ключ", "visible ASCII"),
+        ("api_key", &long, "4096"),
+        ("base_url", "", "https://"),
+        ("base_url", "api.openai.com/v1", "https://"),
+        ("base_url", "ftp://example.com", "http"),
+        ("base_url", "https://", "https://"),
+        (
+            "base_url",
+            "https://user:hunter2@example.com",
+            "credentials",
+        ),
+        ("base_url", "https://example.com/v1?key=hunter2", "query"),
+        ("base_url", "https://example.com/v1#hunter2", "fragment"),
+        ("base_url", "https://example.com:99999", "https://"),
+    ] {
+        let mut body = provider("other");
+        body[field] = json!(value);
+        let registered = admin.post("/admin/providers", &body).await;
+        let changed = json!({"name": "changed", field: value});
+        let changed = admin.put(&format!("/admin/providers/{id}"), &changed).await;
+        for response in [registered, changed] {
+            let message = refused(&response, 400, "invalid_value", Some(field));
+            assert!(message.contains(hint), "{message}");
+            assert!(!message.contains("hunter2"), "{message}");
+        }
+    }
+    assert_eq!(providers(&admin).await, before);
+}
+
+#[actix_rt::test]
+async fn any_subset_of_the_fields_can_be_changed() {
+    let gateway = TestGateway::start().await;
+    let admin = gateway.admin();
+    let id = admin.register_provider(&provider("main")).await;
+    let path = format!("/admin/providers/{id}");
+    let mut expected = admin.get(&path).await.json();
+    for (change, field, value) in [
+        (json!({"name": " second "}), "name", json!("second")),
+        (
+            json!({"api_key": "sk-another-0123456789"}),
+            "api_key_preview",
+            json!("sk-a…6789"),
+        ),
+        (
+            json!({"base_url": "https://proxy.example/api/"}),
+            "base_url",
+            json!("https://proxy.example/api"),
+        ),
+        (json!({"kind": "ark"}), "kind", json!("ark")),
+        (json!({"is_active": false}), "is_active", json!(false)),
+        (json!({"is_active": true}), "is_active", json!(true)),
+        (
+            json!({"base_url": null}),
+            "base_url",
+            json!("https://ark.cn-beijing.volces.com/api/v3"),
+        ),
+    ] {
+        let changed = item(&admin.put(&path, &change).await, 200);
+        expected[field] = value;
+        expected["updated_at"] = changed["updated_at"].clone();
+        assert_eq!(changed, expected, "{change}");
+        assert_eq!(admin.get(&path).await.json(), expected, "{change}");
+    }
+    assert!(expected["updated_at"].as_str() > expected["created_at"].as_str());
+
+    let whole = json!({
+        "name": "all", "kind": "openrouter", "api_key": "short",
+        "base_url": "http://localhost:1", "is_active": false,
+    });
+    let changed = item(&admin.put(&path, &whole).await, 200);
+    for field in ["name", "kind", "base_url", "is_active"] {
+        assert_eq!(changed[field], whole[field]);
+    }
+    assert_eq!(changed["api_key_preview"], json!("…"));
+}
+
+#[actix_rt::test]
+async fn a_change_of_kind_takes_the_kinds_own_address_along_and_no_other() {
+    let gateway = TestGateway::start().await;
+    let admin = gateway.admin();
+    let path = |id: String| format!("/admin/providers/{id}");
+    let own = path(admin.register_provider(&provider("own")).await);
+    let changed = admin.put(&own, &json!({"kind": "openrouter"})).await;
+    assert_eq!(
+        item(&changed, 200)["base_url"],
+        json!("https://openrouter.ai/api/v1")
+    );
+
+    let mut body = provider("given");
+    body["base_url"] = json!("http://localhost:1/v1");
+    let given = path(admin.register_provider(&body).await);
+    let changed = admin.put(&given, &json!({"kind": "openrouter"})).await;
+    assert_eq!(item(&changed, 200)["base_url"], body["base_url"]);
+}
+
+#[actix_rt::test]
+async fn a_change_of_nothing_changes_nothing() {
+    let gateway = TestGateway::start().await;
+    let admin = gateway.admin();
+    let id = admin.register_provider(&provider("main")).await;
+    let path = format!("/admin/providers/{id}");
+    let before = admin.get(&path).await.json();
+    let mut after = item(&admin.put(&path, &json!({})).await, 200);
+    after["updated_at"] = before["updated_at"].clone();
+    assert_eq!(after, before);
+}
+
+#[actix_rt::test]
+async fn a_provider_name_is_taken_once() {
+    let gateway = TestGateway::start().await;
+    let admin = gateway.admin();
+    admin.register_provider(&provider("main")).await;
+    let other = admin.register_provider(&provider("other")).await;
+    let other = format!("/admin/providers/{other}");
+    let before = providers(&admin).await;
+
+    let registered = admin.post("/admin/providers", &provider(" main ")).await;
+    let renamed = json!({"name": "main", "is_active": false});
+    let renamed = admin.put(&other, &renamed).await;
+    for response in [registered, renamed] {
+        let message = refused(&response, 409, "conflict", Some("name"));
+        assert!(
+            message.contains("provider has the name `main`"),
+            "{message}"
+        );
+    }
+    assert_eq!(providers(&admin).await, before);
+
+    let unchanged = admin.put(&other, &json!({"name": "other"})).await;
+    assert_eq!(unchanged.status(), 200);
+    admin.register_provider(&provider("Main")).await;
+}
+
+#[actix_rt::test]
+async fn a_deleted_provider_is_gone_and_its_name_free() {
+    let gateway = TestGateway::start().await;
+    let admin = gateway.admin();
+    let id = admin.register_provider(&provider("main")).await;
+    let path = format!("/admin/providers/{id}");
+    let deleted = admin.delete(&path).await;
+    assert_eq!((deleted.status(), deleted.text()), (204, String::new()));
+    for response in [
+        admin.get(&path).await,
+        admin.put(&path, &json!({"name": "x"})).await,
+        admin.delete(&path).await,
+    ] {
+        let message = refused(&response, 404, "not_found", None);
+        assert!(message.contains(&id), "{message}");
+    }
+    assert_eq!(providers(&admin).await, json!([]));
+    admin.register_provider(&provider("main")).await;
+}
+
+#[actix_rt::test]
+async fn a_provider_in_use_stays_and_its_models_are_named() {
+    let gateway = TestGateway::start().await;
+    let admin = gateway.admin();
+    let id = admin.register_provider(&provider("main")).await;
+    let mut models = Vec::new();
+    for name in ["gpt-4o", "deepseek/deepseek-r1:free"] {
+        let body = json!({"name": name, "provider_id": id});
+        models.push(admin.map_model(&body).await);
+    }
+    let path = format!("/admin/providers/{id}");
+    let message = refused(&admin.delete(&path).await, 409, "conflict", None);
+    for name in ["`gpt-4o`", "`deepseek/deepseek-r1:free`"] {
+        assert!(message.contains(name), "{message}");
+    }
+    assert_eq!(admin.get(&path).await.status(), 200);
+
+    for model in models {
+        admin.delete(&format!("/admin/models/{model}")).await;
+    }
+    assert_eq!(admin.delete(&path).await.status(), 204);
+}
+
+#[actix_rt::test]
+async fn a_provider_key_is_never_shown() {
+    let gateway = TestGateway::start().await;
+    let admin = gateway.admin();
+    let key = "sk-provider-key-0123456789";
+    let created = admin.post("/admin/providers", &provider("main")).await;
+    let id = created.json()["id"].as_str().unwrap().to_owned();
+    let path = format!("/admin/providers/{id}");
+    let answers = [
+        created,
+        admin.get(&path).await,
+        admin.get("/admin/providers").await,
+        admin.put(&path, &json!({"api_key": key})).await,
+        admin.post("/admin/providers", &provider("main")).await,
+        admin
+            .put(
+                &format!("/admin/providers/{NOBODY}"),
+                &json!({"api_key": key}),
+            )
+            .await,
+        admin
+            .put(&path, &json!({"api_key": key, "is_active": key}))
+            .await,
+        admin.put(&path, &json!({"kind": key})).await,
+        admin.put(&path, &json!([key])).await,
+        admin.put(&path, &json!(key)).await,
+    ];
+    for response in answers {
+        assert!(!response.text().contains(key), "{}", response.text());
+    }
+    let fields = [
+        "api_key_preview",
+        "base_url",
+        "created_at",
+        "id",
+        "is_active",
+        "kind",
+        "name",
+        "updated_at",
+    ];
+    assert_eq!(field_names(&admin.get(&path).await.json()), fields);
+}
