@@ -17,7 +17,8 @@
 #
 #   --dry-run    say what would be done, and do nothing
 #   --prune      also delete the providers and models, and revoke the keys, that the file
-#                doesn't name; a section that the file doesn't have is left alone
+#                doesn't name; a section that the file doesn't have is left alone, and so is
+#                a provider that one of the file's models names
 #   --send-keys  send every provider key that the file gives. Without it a key is sent where
 #                its first and last four characters differ from those the gateway shows, or
 #                where the gateway shows none

@@ -224,7 +224,7 @@ compose() {
   local name
   name=llm-gateway-dev-$(printf '%s' "$ROOT" | cksum | cut -d' ' -f1)
   COMPOSE_FILE='' POSTGRES_PORT=${POSTGRES_PORT:-0} REDIS_PORT=${REDIS_PORT:-0} \
-    docker compose --project-name "$name" --file "$ROOT/docker/compose.yml" "$@" >&2
+    docker compose --project-name "$name" --file "$ROOT/docker/compose.yml" "$@" >&2 9>&-
 }
 
 start_compose_postgres() {
