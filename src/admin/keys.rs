@@ -1,4 +1,4 @@
-//! User keys: issue, list, show, rotate, revoke. The plaintext is in the answer to the call that
+//! User keys: issue, list, show, rename, rotate, revoke. The plaintext is in the answer to the call that
 //! made it, and nowhere else.
 
 use actix_web::{HttpResponse, web::Data};
@@ -21,6 +21,13 @@ use crate::{
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct IssueKey {
+    name: Field<Name>,
+}
+
+/// Body of `PUT /admin/keys/{id}`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RenameKey {
     name: Field<Name>,
 }
 
@@ -60,6 +67,19 @@ pub(super) async fn issue(storage: Data<Storage>, body: JsonBody<IssueKey>) -> A
 pub(super) async fn show(storage: Data<Storage>, id: Id<UserKey>) -> Answer {
     let key = id.found(storage.key(id.value).await?)?;
     Ok(HttpResponse::Ok().json(KeyView::from(key)))
+}
+
+/// Changes the name, all there is to change about a key; an empty body changes nothing.
+pub(super) async fn rename(
+    storage: Data<Storage>,
+    id: Id<UserKey>,
+    body: JsonBody<RenameKey>,
+) -> Answer {
+    let key = match body.0.name.optional("name")? {
+        Some(name) => storage.rename_key(id.value, name).await?,
+        None => storage.key(id.value).await?,
+    };
+    Ok(HttpResponse::Ok().json(KeyView::from(id.found(key)?)))
 }
 
 pub(super) async fn rotate(storage: Data<Storage>, id: Id<UserKey>) -> Answer {

@@ -58,8 +58,9 @@ pub fn scope(admin_key: Secret) -> impl HttpServiceFactory {
                 .route(post().to(keys::issue)),
         )
         .service(
-            resource("/keys/{id}", "GET, HEAD, DELETE")
+            resource("/keys/{id}", "GET, HEAD, PUT, DELETE")
                 .route(get().to(keys::show))
+                .route(put().to(keys::rename))
                 .route(delete().to(keys::revoke)),
         )
         .service(resource("/keys/{id}/rotate", "POST").route(post().to(keys::rotate)))

@@ -324,6 +324,12 @@ impl Storage {
             .await
     }
 
+    /// Gives a key another name.
+    pub async fn rename_key(&self, id: Uuid, name: Name) -> Result<Option<UserKey>> {
+        self.mutate(|database| async move { database.rename_key(id, name).await })
+            .await
+    }
+
     /// Puts another key under an id. The old one is refused when this returns.
     ///
     /// # Errors

@@ -176,6 +176,8 @@ pub trait Database: Send + Sync {
         hash: KeyHash,
         prefix: &str,
     ) -> Result<Committed<UserKey>>;
+    /// Gives a key another name.
+    async fn rename_key(&self, id: Uuid, name: Name) -> Result<Option<Committed<UserKey>>>;
     /// Puts a new hash under an active key's id.
     async fn rotate_key(
         &self,

@@ -840,6 +840,29 @@ for_every_driver! { async_trait; impl (Database) {
         .await
     }
 
+    async fn rename_key(&self, id: Uuid, name: Name) -> Result<Option<Committed<UserKey>>> {
+        within(PATIENCE, async {
+            let mut lease = self.lease().await?;
+            let mut mutation = self.begin(&mut lease).await?;
+            let Some(mut key) = self.key_at(&mut mutation.transaction, id).await? else {
+                return Ok(None);
+            };
+            key.name = name;
+            key.updated_at = now();
+            query("UPDATE user_keys SET name = $2, updated_at = $3 WHERE id = $1")
+                .bind(id)
+                .bind(key.name.as_str().to_owned())
+                .bind(key.updated_at)
+                .execute(&mut *mutation.transaction)
+                .await
+                .map_err(failure::<DB>)?;
+            let committed = self.commit(mutation, key).await?;
+            lease.done();
+            Ok(Some(committed))
+        })
+        .await
+    }
+
     async fn rotate_key(
         &self,
         id: Uuid,
