@@ -40,15 +40,19 @@ impl<T: DeserializeOwned> FromRequest for JsonBody<T> {
 
 /// What can be refused before one byte of the body is read.
 fn check_head(request: &HttpRequest) -> Result<(), GatewayError> {
-    let declared = request.headers().get(CONTENT_LENGTH);
-    let declared: Option<usize> = declared.and_then(|length| length.to_str().ok()?.parse().ok());
-    if declared.is_some_and(|length| length > MAX_BYTES) {
+    if declared_length(request).is_some_and(|length| length > MAX_BYTES) {
         return Err(too_large());
     }
     if !is_json(request) {
         return Err(GatewayError::NotJson);
     }
     Ok(())
+}
+
+/// What `Content-Length` says; actix-web has answered a malformed one itself.
+fn declared_length(request: &HttpRequest) -> Option<usize> {
+    let length = request.headers().get(CONTENT_LENGTH)?.to_str().ok()?;
+    Some(length.parse().unwrap_or(usize::MAX))
 }
 
 /// `application/json` or `application/…+json`, with any parameters.
