@@ -1,7 +1,10 @@
 //! Who may call the admin API, and which of its paths exist.
 
-use super::{NOBODY, refused};
-use crate::support::{client::Request, gateway::TestGateway};
+use super::{ADMIN_KEY, NOBODY, answer_to_head, refused};
+use crate::support::{
+    client::{RawClient, Request, Response},
+    gateway::TestGateway,
+};
 
 /// Every path, and the methods that it serves.
 const TABLE: [(&str, &str); 7] = [
@@ -10,7 +13,7 @@ const TABLE: [(&str, &str); 7] = [
     ("/admin/models", "GET, HEAD, POST"),
     ("/admin/models/{id}", "GET, HEAD, PUT, DELETE"),
     ("/admin/keys", "GET, HEAD, POST"),
-    ("/admin/keys/{id}", "GET, HEAD, DELETE"),
+    ("/admin/keys/{id}", "GET, HEAD, PUT, DELETE"),
     ("/admin/keys/{id}/rotate", "POST"),
 ];
 
@@ -30,16 +33,24 @@ fn known_paths() -> impl Iterator<Item = (String, &'static str)> {
         .into_iter()
 }
 
+async fn list_keys(gateway: &TestGateway, authorization: &[&str]) -> Response {
+    let request = authorization
+        .iter()
+        .fold(Request::get("/admin/keys"), |request, line| {
+            request.header("Authorization", line)
+        });
+    request.send_to(gateway.address()).await
+}
+
 #[actix_rt::test]
 async fn a_stranger_learns_nothing_on_any_path_or_method() {
     let gateway = TestGateway::start().await;
-    let stranger = gateway.anonymous();
     let paths = known_paths()
         .map(|(path, _)| path)
         .chain(UNKNOWN_PATHS.map(str::to_owned));
     for path in paths {
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
-            let response = stranger.send(Request::new(method, &path)).await;
+            let response = Request::new(method, &path).send_to(gateway.address()).await;
             let message = refused(&response, 401, "invalid_api_key", None);
             assert!(message.contains("Incorrect API key provided"), "{message}");
             assert_eq!(
@@ -54,9 +65,7 @@ async fn a_stranger_learns_nothing_on_any_path_or_method() {
 #[actix_rt::test]
 async fn only_the_whole_admin_key_opens() {
     let gateway = TestGateway::start().await;
-    let admin = gateway.admin();
-    let right = admin.authorization().to_owned();
-    let key = right.strip_prefix("Bearer ").unwrap();
+    let key = ADMIN_KEY;
     let wrong = [
         String::new(),
         "Bearer".to_owned(),
@@ -72,22 +81,22 @@ async fn only_the_whole_admin_key_opens() {
         format!("Bearer {}", "x".repeat(4000)),
     ];
     for authorization in wrong {
-        let response = admin.authorized_by(&authorization).get("/admin/keys").await;
+        let response = list_keys(&gateway, &[&authorization]).await;
         let message = refused(&response, 401, "invalid_api_key", None);
         assert!(!message.contains(key), "{message}");
     }
     for scheme in ["Bearer", "bearer", "BEARER", "bEaReR"] {
-        let response = admin.authorized_by(&format!("{scheme} {key}"));
-        assert_eq!(response.get("/admin/keys").await.status(), 200, "{scheme}");
+        let response = list_keys(&gateway, &[&format!("{scheme} {key}")]).await;
+        assert_eq!(response.status(), 200, "{scheme}");
     }
 }
 
 #[actix_rt::test]
 async fn two_authorization_lines_are_none() {
     let gateway = TestGateway::start().await;
-    let admin = gateway.admin();
-    let twice = admin.signed(Request::get("/admin/keys"));
-    refused(&admin.send(twice).await, 401, "invalid_api_key", None);
+    let line = format!("Bearer {ADMIN_KEY}");
+    let response = list_keys(&gateway, &[&line, &line]).await;
+    refused(&response, 401, "invalid_api_key", None);
 }
 
 #[actix_rt::test]
@@ -96,7 +105,7 @@ async fn a_strangers_body_is_not_read() {
     let request = Request::post("/admin/keys")
         .header("Content-Type", "application/json")
         .header("Content-Length", "100");
-    let response = gateway.anonymous().send_head(request).await;
+    let response = answer_to_head(&gateway, request).await;
     refused(&response, 401, "invalid_api_key", None);
 }
 
@@ -133,14 +142,13 @@ async fn a_method_that_a_path_does_not_serve_is_refused_with_those_that_it_does(
 #[actix_rt::test]
 async fn head_is_get_without_the_body() {
     let gateway = TestGateway::start().await;
-    let admin = gateway.admin();
-    let mut client = admin.connect().await;
+    let mut client = RawClient::connect(gateway.address()).await;
     for path in ["/admin/keys", "/admin/models", "/admin/providers"] {
-        let head = admin.signed(Request::new("HEAD", path));
+        let head = Request::new("HEAD", path).bearer(ADMIN_KEY);
         client.send(head.to_bytes()).await.unwrap();
         assert_eq!(client.read_head().await.unwrap().status(), 200);
         // The next answer on this connection begins where a body would have stood.
-        let get = admin.signed(Request::get(path));
+        let get = Request::get(path).bearer(ADMIN_KEY);
         assert_eq!(client.exchange(&get).await.text(), "[]");
     }
 }
@@ -172,17 +180,20 @@ async fn what_is_no_id_names_nothing_and_is_not_repeated() {
 async fn an_id_that_nothing_has_is_named() {
     let gateway = TestGateway::start().await;
     let admin = gateway.admin();
-    let rename = serde_json::json!({"name": "x"});
+    let rename = || serde_json::json!({"name": "x"});
     let answers = [
         admin.get(&format!("/admin/providers/{NOBODY}")).await,
         admin
-            .put(&format!("/admin/providers/{NOBODY}"), &rename)
+            .put(&format!("/admin/providers/{NOBODY}"), rename())
             .await,
         admin.delete(&format!("/admin/providers/{NOBODY}")).await,
         admin.get(&format!("/admin/models/{NOBODY}")).await,
-        admin.put(&format!("/admin/models/{NOBODY}"), &rename).await,
+        admin
+            .put(&format!("/admin/models/{NOBODY}"), rename())
+            .await,
         admin.delete(&format!("/admin/models/{NOBODY}")).await,
         admin.get(&format!("/admin/keys/{NOBODY}")).await,
+        admin.put(&format!("/admin/keys/{NOBODY}"), rename()).await,
         admin.delete(&format!("/admin/keys/{NOBODY}")).await,
         admin
             .send(Request::post(&format!("/admin/keys/{NOBODY}/rotate")))
@@ -199,10 +210,10 @@ async fn no_answer_is_to_be_stored() {
     let gateway = TestGateway::start().await;
     let issue = serde_json::json!({"name": "ci"});
     for response in [
-        gateway.admin().post("/admin/keys", &issue).await,
+        gateway.admin().post("/admin/keys", issue).await,
         gateway.admin().get("/admin/keys").await,
         gateway.admin().get("/admin/nothing").await,
-        gateway.anonymous().get("/admin/keys").await,
+        list_keys(&gateway, &[]).await,
     ] {
         assert_eq!(
             response.header("cache-control").as_deref(),

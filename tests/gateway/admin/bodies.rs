@@ -2,19 +2,23 @@
 
 use serde_json::json;
 
-use super::{NOBODY, provider, refused};
-use crate::support::{client::Request, gateway::TestGateway};
+use super::{ADMIN_KEY, NOBODY, answer_to_head, provider, refused};
+use crate::support::{
+    client::{RawClient, Request},
+    gateway::TestGateway,
+};
 
 const LIMIT: usize = 64 << 10;
 
 /// Every endpoint that reads a body.
-fn endpoints() -> [(&'static str, String); 5] {
+fn endpoints() -> [(&'static str, String); 6] {
     [
         ("POST", "/admin/providers".to_owned()),
         ("PUT", format!("/admin/providers/{NOBODY}")),
         ("POST", "/admin/models".to_owned()),
         ("PUT", format!("/admin/models/{NOBODY}")),
         ("POST", "/admin/keys".to_owned()),
+        ("PUT", format!("/admin/keys/{NOBODY}")),
     ]
 }
 
@@ -100,7 +104,7 @@ async fn a_missing_field_is_named() {
         for field in whole.as_object().unwrap().keys() {
             let mut body = whole.clone();
             body.as_object_mut().unwrap().remove(field);
-            let response = gateway.admin().post(path, &body).await;
+            let response = gateway.admin().post(path, body).await;
             let message = refused(&response, 400, "missing_field", Some(field));
             assert!(
                 message.contains(&format!("`{field}` is required")),
@@ -132,7 +136,7 @@ async fn a_wrong_type_or_null_is_named_and_the_value_not_repeated() {
                 json!(null),
             ] {
                 let clears = value.is_null() && ["base_url", "provider_model_name"].contains(field);
-                let response = gateway.admin().put(&path, &json!({ *field: value })).await;
+                let response = gateway.admin().put(&path, json!({ *field: value })).await;
                 if clears {
                     // A use of null that has a meaning: only the item is missing here.
                     refused(&response, 404, "not_found", None);
@@ -144,7 +148,7 @@ async fn a_wrong_type_or_null_is_named_and_the_value_not_repeated() {
             }
         }
         let active = json!({"is_active": "yes"});
-        let response = gateway.admin().put(&path, &active).await;
+        let response = gateway.admin().put(&path, active).await;
         refused(&response, 400, "invalid_value", Some("is_active"));
     }
 }
@@ -167,7 +171,7 @@ async fn a_name_has_1_to_255_characters_and_no_control_characters() {
     }
     for name in ["é".repeat(255), "a/b:c".to_owned(), "通义千问".to_owned()] {
         let response = admin
-            .post("/admin/keys", &json!({ "name": format!(" {name}\t") }))
+            .post("/admin/keys", json!({ "name": format!(" {name}\t") }))
             .await;
         assert_eq!(response.json()["name"], json!(name));
     }
@@ -216,7 +220,7 @@ async fn a_declared_length_over_the_limit_is_refused_before_the_body_is_read() {
             let request = Request::new(method, &path)
                 .header("Content-Type", "application/json")
                 .header("Content-Length", &length);
-            let response = gateway.admin().send_head(request).await;
+            let response = answer_to_head(&gateway, request.bearer(ADMIN_KEY)).await;
             let message = refused(&response, 413, "request_too_large", None);
             assert!(message.contains("65536"), "{message}");
         }
@@ -259,9 +263,9 @@ async fn a_body_at_the_limit_and_one_in_chunks_are_read() {
 async fn a_body_that_breaks_off_changes_nothing() {
     let gateway = TestGateway::start().await;
     let admin = gateway.admin();
-    let request = admin.signed(Request::post("/admin/keys").json(r#"{"name": "whole"}"#));
-    let bytes = request.to_bytes();
-    let mut client = admin.connect().await;
+    let request = Request::post("/admin/keys").bearer(ADMIN_KEY);
+    let bytes = request.json(r#"{"name": "whole"}"#).to_bytes();
+    let mut client = RawClient::connect(gateway.address()).await;
     client.send(&bytes[..bytes.len() - 1]).await.unwrap();
     client.finish_sending().await;
     client.server_left().await;

@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{field_names, item, refused};
-use crate::support::{admin::Admin, client::Request, gateway::TestGateway};
+use crate::support::{
+    client::Request,
+    gateway::{Admin, TestGateway},
+};
 
 const FIELDS: [&str; 6] = [
     "created_at",
@@ -15,10 +18,7 @@ const FIELDS: [&str; 6] = [
 ];
 
 async fn issue(admin: &Admin, name: &str) -> Value {
-    item(
-        &admin.post("/admin/keys", &json!({"name": name})).await,
-        201,
-    )
+    item(&admin.post("/admin/keys", json!({"name": name})).await, 201)
 }
 
 async fn rotate(admin: &Admin, id: &str) -> crate::support::client::Response {
@@ -81,6 +81,28 @@ async fn names_of_keys_may_repeat() {
     let (first, second) = (issue(&admin, "ci").await, issue(&admin, "ci").await);
     assert_ne!(id(&first), id(&second));
     assert_ne!(plaintext(&first), plaintext(&second));
+}
+
+#[actix_rt::test]
+async fn a_key_can_be_renamed_and_nothing_else_of_it_changes() {
+    let gateway = TestGateway::start().await;
+    let admin = gateway.admin();
+    let issued = issue(&admin, "ci").await;
+    let path = format!("/admin/keys/{}", id(&issued));
+    let mut expected = without_plaintext(&issued);
+    for (change, name) in [
+        (json!({"name": " nightly "}), "nightly"),
+        (json!({}), "nightly"),
+    ] {
+        let changed = item(&admin.put(&path, change).await, 200);
+        expected["name"] = json!(name);
+        expected["updated_at"] = changed["updated_at"].clone();
+        assert_eq!(changed, expected);
+        assert_eq!(admin.get(&path).await.json(), expected);
+    }
+    let active = admin.put(&path, json!({"is_active": true})).await;
+    let message = refused(&active, 400, "invalid_body", None);
+    assert!(message.contains("`is_active`"), "{message}");
 }
 
 #[actix_rt::test]

@@ -2,18 +2,19 @@
 
 use serde_json::{Value, json};
 
-use super::{NOBODY, refused};
-use crate::support::{admin::Admin, client::Response, gateway::TestGateway};
+use super::{NOBODY, map, provider, refused, register};
+use crate::support::{
+    client::Response,
+    gateway::{Admin, TestGateway},
+};
 
 /// Five items in each list; answers the addresses of the lists.
 async fn fill_lists(admin: &Admin) -> [&'static str; 3] {
     for number in 1..=5 {
         let name = format!("number {number}");
-        let provider = admin.register_provider(&super::provider(&name)).await;
-        admin
-            .map_model(&json!({"name": name, "provider_id": provider}))
-            .await;
-        admin.post("/admin/keys", &json!({"name": name})).await;
+        let provider = register(admin, provider(&name)).await;
+        map(admin, json!({"name": name, "provider_id": provider})).await;
+        admin.post("/admin/keys", json!({"name": name})).await;
     }
     ["/admin/providers", "/admin/models", "/admin/keys"]
 }

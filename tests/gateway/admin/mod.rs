@@ -9,7 +9,10 @@ mod providers;
 
 use serde_json::{Value, json};
 
-use crate::support::client::Response;
+use crate::support::{
+    client::{RawClient, Request, Response},
+    gateway::{ADMIN_KEY, Admin, TestGateway},
+};
 
 /// An id that nothing has.
 const NOBODY: &str = "0198c5a2-7f3e-7000-8000-000000000001";
@@ -65,6 +68,28 @@ fn field_names(item: &Value) -> Vec<&str> {
     let mut names: Vec<&str> = fields.keys().map(String::as_str).collect();
     names.sort_unstable();
     names
+}
+
+/// Registers a provider and answers its id.
+async fn register(admin: &Admin, body: Value) -> String {
+    create(admin, "/admin/providers", body).await
+}
+
+/// Maps a model and answers its id.
+async fn map(admin: &Admin, body: Value) -> String {
+    create(admin, "/admin/models", body).await
+}
+
+async fn create(admin: &Admin, list: &str, body: Value) -> String {
+    let created = item(&admin.post(list, body).await, 201);
+    created["id"].as_str().unwrap().to_owned()
+}
+
+/// What the gateway answers to a head alone, whatever body it announces.
+async fn answer_to_head(gateway: &TestGateway, request: Request) -> Response {
+    let mut client = RawClient::connect(gateway.address()).await;
+    client.send(request.head_bytes()).await.unwrap();
+    client.read_response().await
 }
 
 fn provider(name: &str) -> Value {

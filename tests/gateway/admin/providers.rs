@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{NOBODY, field_names, item, provider, refused};
-use crate::support::{admin::Admin, gateway::TestGateway};
+use super::{NOBODY, field_names, item, map, provider, refused, register};
+use crate::support::gateway::{Admin, TestGateway};
 
 async fn providers(admin: &Admin) -> Value {
     admin.get("/admin/providers").await.json()
@@ -19,7 +19,7 @@ async fn a_registered_provider_has_every_field() {
         "api_key": " sk-proj-0123456789abcdef ",
         "base_url": "http://127.0.0.1:9000/v1/",
     });
-    let created = item(&admin.post("/admin/providers", &body).await, 201);
+    let created = item(&admin.post("/admin/providers", body).await, 201);
     let expected = json!({
         "id": created["id"],
         "name": "OpenAI, main",
@@ -56,7 +56,7 @@ async fn each_kind_has_its_own_address() {
             if let Some(given) = given {
                 body["base_url"] = given;
             }
-            let created = item(&gateway.admin().post("/admin/providers", &body).await, 201);
+            let created = item(&gateway.admin().post("/admin/providers", body).await, 201);
             assert_eq!(created["kind"], json!(kind));
             assert_eq!(created["base_url"], json!(base_url));
         }
@@ -73,7 +73,7 @@ async fn a_key_of_12_characters_or_fewer_shows_nothing() {
     ] {
         let mut body = provider(&format!("key {preview} {}", key.len()));
         body["api_key"] = json!(key);
-        let created = item(&gateway.admin().post("/admin/providers", &body).await, 201);
+        let created = item(&gateway.admin().post("/admin/providers", body).await, 201);
         assert_eq!(created["api_key_preview"], json!(preview));
     }
 }
@@ -82,7 +82,7 @@ async fn a_key_of_12_characters_or_fewer_shows_nothing() {
 async fn an_unusable_value_is_refused_by_field_and_not_repeated() {
     let gateway = TestGateway::start().await;
     let admin = gateway.admin();
-    let id = admin.register_provider(&provider("main")).await;
+    let id = register(&admin, provider("main")).await;
     let before = providers(&admin).await;
     let long = "x".repeat(4097);
     for (field, value, hint) in [
@@ -109,9 +109,9 @@ async fn an_unusable_value_is_refused_by_field_and_not_repeated() {
     ] {
         let mut body = provider("other");
         body[field] = json!(value);
-        let registered = admin.post("/admin/providers", &body).await;
+        let registered = admin.post("/admin/providers", body).await;
         let changed = json!({"name": "changed", field: value});
-        let changed = admin.put(&format!("/admin/providers/{id}"), &changed).await;
+        let changed = admin.put(&format!("/admin/providers/{id}"), changed).await;
         for response in [registered, changed] {
             let message = refused(&response, 400, "invalid_value", Some(field));
             assert!(message.contains(hint), "{message}");
@@ -125,7 +125,7 @@ async fn an_unusable_value_is_refused_by_field_and_not_repeated() {
 async fn any_subset_of_the_fields_can_be_changed() {
     let gateway = TestGateway::start().await;
     let admin = gateway.admin();
-    let id = admin.register_provider(&provider("main")).await;
+    let id = register(&admin, provider("main")).await;
     let path = format!("/admin/providers/{id}");
     let mut expected = admin.get(&path).await.json();
     for (change, field, value) in [
@@ -149,7 +149,7 @@ async fn any_subset_of_the_fields_can_be_changed() {
             json!("https://ark.cn-beijing.volces.com/api/v3"),
         ),
     ] {
-        let changed = item(&admin.put(&path, &change).await, 200);
+        let changed = item(&admin.put(&path, change.clone()).await, 200);
         expected[field] = value;
         expected["updated_at"] = changed["updated_at"].clone();
         assert_eq!(changed, expected, "{change}");
@@ -161,7 +161,7 @@ async fn any_subset_of_the_fields_can_be_changed() {
         "name": "all", "kind": "openrouter", "api_key": "short",
         "base_url": "http://localhost:1", "is_active": false,
     });
-    let changed = item(&admin.put(&path, &whole).await, 200);
+    let changed = item(&admin.put(&path, whole.clone()).await, 200);
     for field in ["name", "kind", "base_url", "is_active"] {
         assert_eq!(changed[field], whole[field]);
     }
@@ -173,8 +173,8 @@ async fn a_change_of_kind_takes_the_kinds_own_address_along_and_no_other() {
     let gateway = TestGateway::start().await;
     let admin = gateway.admin();
     let path = |id: String| format!("/admin/providers/{id}");
-    let own = path(admin.register_provider(&provider("own")).await);
-    let changed = admin.put(&own, &json!({"kind": "openrouter"})).await;
+    let own = path(register(&admin, provider("own")).await);
+    let changed = admin.put(&own, json!({"kind": "openrouter"})).await;
     assert_eq!(
         item(&changed, 200)["base_url"],
         json!("https://openrouter.ai/api/v1")
@@ -182,8 +182,8 @@ async fn a_change_of_kind_takes_the_kinds_own_address_along_and_no_other() {
 
     let mut body = provider("given");
     body["base_url"] = json!("http://localhost:1/v1");
-    let given = path(admin.register_provider(&body).await);
-    let changed = admin.put(&given, &json!({"kind": "openrouter"})).await;
+    let given = path(register(&admin, body.clone()).await);
+    let changed = admin.put(&given, json!({"kind": "openrouter"})).await;
     assert_eq!(item(&changed, 200)["base_url"], body["base_url"]);
 }
 
@@ -191,10 +191,10 @@ async fn a_change_of_kind_takes_the_kinds_own_address_along_and_no_other() {
 async fn a_change_of_nothing_changes_nothing() {
     let gateway = TestGateway::start().await;
     let admin = gateway.admin();
-    let id = admin.register_provider(&provider("main")).await;
+    let id = register(&admin, provider("main")).await;
     let path = format!("/admin/providers/{id}");
     let before = admin.get(&path).await.json();
-    let mut after = item(&admin.put(&path, &json!({})).await, 200);
+    let mut after = item(&admin.put(&path, json!({})).await, 200);
     after["updated_at"] = before["updated_at"].clone();
     assert_eq!(after, before);
 }
@@ -203,14 +203,14 @@ async fn a_change_of_nothing_changes_nothing() {
 async fn a_provider_name_is_taken_once() {
     let gateway = TestGateway::start().await;
     let admin = gateway.admin();
-    admin.register_provider(&provider("main")).await;
-    let other = admin.register_provider(&provider("other")).await;
+    register(&admin, provider("main")).await;
+    let other = register(&admin, provider("other")).await;
     let other = format!("/admin/providers/{other}");
     let before = providers(&admin).await;
 
-    let registered = admin.post("/admin/providers", &provider(" main ")).await;
+    let registered = admin.post("/admin/providers", provider(" main ")).await;
     let renamed = json!({"name": "main", "is_active": false});
-    let renamed = admin.put(&other, &renamed).await;
+    let renamed = admin.put(&other, renamed).await;
     for response in [registered, renamed] {
         let message = refused(&response, 409, "conflict", Some("name"));
         assert!(
@@ -220,40 +220,40 @@ async fn a_provider_name_is_taken_once() {
     }
     assert_eq!(providers(&admin).await, before);
 
-    let unchanged = admin.put(&other, &json!({"name": "other"})).await;
+    let unchanged = admin.put(&other, json!({"name": "other"})).await;
     assert_eq!(unchanged.status(), 200);
-    admin.register_provider(&provider("Main")).await;
+    register(&admin, provider("Main")).await;
 }
 
 #[actix_rt::test]
 async fn a_deleted_provider_is_gone_and_its_name_free() {
     let gateway = TestGateway::start().await;
     let admin = gateway.admin();
-    let id = admin.register_provider(&provider("main")).await;
+    let id = register(&admin, provider("main")).await;
     let path = format!("/admin/providers/{id}");
     let deleted = admin.delete(&path).await;
     assert_eq!((deleted.status(), deleted.text()), (204, String::new()));
     for response in [
         admin.get(&path).await,
-        admin.put(&path, &json!({"name": "x"})).await,
+        admin.put(&path, json!({"name": "x"})).await,
         admin.delete(&path).await,
     ] {
         let message = refused(&response, 404, "not_found", None);
         assert!(message.contains(&id), "{message}");
     }
     assert_eq!(providers(&admin).await, json!([]));
-    admin.register_provider(&provider("main")).await;
+    register(&admin, provider("main")).await;
 }
 
 #[actix_rt::test]
 async fn a_provider_in_use_stays_and_its_models_are_named() {
     let gateway = TestGateway::start().await;
     let admin = gateway.admin();
-    let id = admin.register_provider(&provider("main")).await;
+    let id = register(&admin, provider("main")).await;
     let mut models = Vec::new();
     for name in ["gpt-4o", "deepseek/deepseek-r1:free"] {
         let body = json!({"name": name, "provider_id": id});
-        models.push(admin.map_model(&body).await);
+        models.push(map(&admin, body).await);
     }
     let path = format!("/admin/providers/{id}");
     let message = refused(&admin.delete(&path).await, 409, "conflict", None);
@@ -273,27 +273,27 @@ async fn a_provider_key_is_never_shown() {
     let gateway = TestGateway::start().await;
     let admin = gateway.admin();
     let key = "sk-provider-key-0123456789";
-    let created = admin.post("/admin/providers", &provider("main")).await;
+    let created = admin.post("/admin/providers", provider("main")).await;
     let id = created.json()["id"].as_str().unwrap().to_owned();
     let path = format!("/admin/providers/{id}");
     let answers = [
         created,
         admin.get(&path).await,
         admin.get("/admin/providers").await,
-        admin.put(&path, &json!({"api_key": key})).await,
-        admin.post("/admin/providers", &provider("main")).await,
+        admin.put(&path, json!({"api_key": key})).await,
+        admin.post("/admin/providers", provider("main")).await,
         admin
             .put(
                 &format!("/admin/providers/{NOBODY}"),
-                &json!({"api_key": key}),
+                json!({"api_key": key}),
             )
             .await,
         admin
-            .put(&path, &json!({"api_key": key, "is_active": key}))
+            .put(&path, json!({"api_key": key, "is_active": key}))
             .await,
-        admin.put(&path, &json!({"kind": key})).await,
-        admin.put(&path, &json!([key])).await,
-        admin.put(&path, &json!(key)).await,
+        admin.put(&path, json!({"kind": key})).await,
+        admin.put(&path, json!([key])).await,
+        admin.put(&path, json!(key)).await,
     ];
     for response in answers {
         assert!(!response.text().contains(key), "{}", response.text());
