@@ -4,4 +4,5 @@
 // Tests may panic, and they run tasks of their own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+mod admin;
 mod support;
