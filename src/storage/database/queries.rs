@@ -14,7 +14,10 @@ use sqlx::{
     ColumnIndex, Connection, Database as Driver, Decode, Encode, Executor, IntoArguments, Pool,
     Transaction, Type, pool::PoolConnection, query, query_as, query_scalar,
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout, timeout_at},
+};
 use uuid::Uuid;
 
 use super::{
@@ -140,6 +143,19 @@ impl<DB: Dialect> Sql<DB> {
         }
     }
 
+    /// Runs `work` on a connection, within `limit`.
+    async fn with<T>(
+        &self,
+        limit: Duration,
+        work: impl AsyncFnOnce(&mut DB::Connection) -> Result<T>,
+    ) -> Result<T> {
+        let deadline = Instant::now() + limit;
+        let mut lease = timeout_at(deadline, self.lease()).await.map_err(late)??;
+        let result = timeout_at(deadline, work(&mut lease)).await.map_err(late)?;
+        lease.done();
+        result
+    }
+
     async fn lease(&self) -> Result<Lease<DB>> {
         if !self.prepared.load(Ordering::Acquire) {
             return Err(unavailable("the database has not been reached yet"));
@@ -147,17 +163,14 @@ impl<DB: Dialect> Sql<DB> {
         let connection = self.pool.acquire().await.map_err(failure::<DB>)?;
         Ok(Lease(Some(connection)))
     }
+}
 
-    /// A look-up, within `DATABASE_TIMEOUT`.
-    async fn lookup<T>(&self, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
-        within(self.settings.timeout, work).await
-    }
+fn late<E>(_: E) -> StorageError {
+    unavailable("the database did not answer in time")
 }
 
 async fn within<T>(limit: Duration, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
-    timeout(limit, work)
-        .await
-        .unwrap_or_else(|_| Err(unavailable("the database did not answer in time")))
+    timeout(limit, work).await.map_err(late)?
 }
 
 pub(super) fn unavailable(reason: impl Into<String>) -> StorageError {
@@ -435,41 +448,35 @@ for_every_driver! { async_trait; impl (Database) {
     }
 
     async fn is_key_active(&self, hash: KeyHash) -> Result<bool> {
-        self.lookup(async {
-            let mut lease = self.lease().await?;
+        self.with(self.settings.timeout, async |connection| {
             let active = query_scalar("SELECT is_active FROM user_keys WHERE key_hash = $1")
                 .bind(hash.to_hex())
-                .fetch_optional(&mut **lease)
+                .fetch_optional(&mut *connection)
                 .await
                 .map_err(failure::<DB>)?;
-            lease.done();
             Ok(active.unwrap_or(false))
         })
         .await
     }
 
     async fn route(&self, model: &str) -> Result<Option<Route>> {
-        self.lookup(async {
-            let mut lease = self.lease().await?;
+        self.with(self.settings.timeout, async |connection| {
             let row = query_as::<DB, RouteRow>(concat!(
                 "SELECT ", route_columns!(), " FROM models m JOIN providers p \
                  ON p.id = m.provider_id WHERE m.name = $1 AND m.is_active AND p.is_active"
             ))
             .bind(model.to_owned())
-            .fetch_optional(&mut **lease)
+            .fetch_optional(&mut *connection)
             .await
             .map_err(failure::<DB>)?;
-            lease.done();
             Ok(row.map(rows::route).transpose()?.map(|(_, route)| route))
         })
         .await
     }
 
     async fn stamp(&self) -> Result<Stamp> {
-        self.lookup(async {
-            let mut lease = self.lease().await?;
-            let stamp = self.stamp_at(&mut lease).await?;
-            lease.done();
+        self.with(self.settings.timeout, async |connection| {
+            let stamp = self.stamp_at(connection).await?;
             Ok(stamp)
         })
         .await
@@ -479,13 +486,12 @@ for_every_driver! { async_trait; impl (Database) {
         if !self.prepared.load(Ordering::Acquire) {
             return Err(unavailable("the database has not been reached yet"));
         }
-        self.lookup(DB::listen(self)).await
+        within(self.settings.timeout, DB::listen(self)).await
     }
 
     async fn changes_since(&self, version: i64) -> Result<Delta> {
-        self.lookup(async {
-            let mut lease = self.lease().await?;
-            let mut snapshot = lease.begin_with(DB::BEGIN_SNAPSHOT).await.map_err(failure::<DB>)?;
+        self.with(self.settings.timeout, async |connection| {
+            let mut snapshot = connection.begin_with(DB::BEGIN_SNAPSHOT).await.map_err(failure::<DB>)?;
             let stamp = self.stamp_at(&mut snapshot).await?;
             let delta = if stamp.version == version {
                 Delta::Entries { stamp, keys: Vec::new(), routes: Vec::new() }
@@ -497,7 +503,6 @@ for_every_driver! { async_trait; impl (Database) {
                 Delta::Everything(stamp)
             };
             snapshot.commit().await.map_err(failure::<DB>)?;
-            lease.done();
             Ok(delta)
         })
         .await
@@ -515,49 +520,43 @@ for_every_driver! { async_trait; impl (Database) {
     }
 
     async fn prune_changes(&self) -> Result<()> {
-        within(PATIENCE, async {
-            let mut lease = self.lease().await?;
+        self.with(PATIENCE, async |connection| {
             query("DELETE FROM changes WHERE version <= (SELECT version FROM change_counter) - $1")
                 .bind(KEPT_VERSIONS)
-                .execute(&mut **lease)
+                .execute(&mut *connection)
                 .await
                 .map_err(failure::<DB>)?;
-            lease.done();
             Ok(())
         })
         .await
     }
 
     async fn providers(&self, page: Page) -> Result<Vec<Provider>> {
-        within(PATIENCE, async {
-            let mut lease = self.lease().await?;
+        self.with(PATIENCE, async |connection| {
             let providers = query_as::<DB, ProviderRow>(concat!(
                 "SELECT ", provider_columns!(),
                 " FROM providers WHERE id < $1 ORDER BY id DESC LIMIT $2"
             ))
             .bind(last(page))
             .bind(i64::from(page.limit))
-            .fetch_all(&mut **lease)
+            .fetch_all(&mut *connection)
             .await
             .map_err(failure::<DB>)?;
-            lease.done();
             providers.into_iter().map(rows::provider).collect()
         })
         .await
     }
 
     async fn provider(&self, id: Uuid) -> Result<Option<Provider>> {
-        within(PATIENCE, async {
-            let mut lease = self.lease().await?;
-            let provider = self.provider_at(&mut lease, id).await?;
-            lease.done();
+        self.with(PATIENCE, async |connection| {
+            let provider = self.provider_at(connection, id).await?;
             Ok(provider)
         })
         .await
     }
 
     async fn create_provider(&self, new: NewProvider) -> Result<Committed<Provider>> {
-        within(PATIENCE, async {
+        self.with(PATIENCE, async |connection| {
             let created_at = now();
             let provider = Provider {
                 id: Uuid::now_v7(),
@@ -569,8 +568,7 @@ for_every_driver! { async_trait; impl (Database) {
                 created_at,
                 updated_at: created_at,
             };
-            let mut lease = self.lease().await?;
-            let mut mutation = self.begin(&mut lease).await?;
+            let mut mutation = self.begin(connection).await?;
             query(concat!(
                 "INSERT INTO providers (", provider_columns!(),
                 ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
@@ -587,7 +585,6 @@ for_every_driver! { async_trait; impl (Database) {
             .await
             .map_err(|error| name_taken::<DB>("provider", &provider.name, error))?;
             let committed = self.commit(mutation, provider).await?;
-            lease.done();
             Ok(committed)
         })
         .await
@@ -598,9 +595,8 @@ for_every_driver! { async_trait; impl (Database) {
         id: Uuid,
         change: ProviderChange,
     ) -> Result<Option<Committed<Provider>>> {
-        within(PATIENCE, async {
-            let mut lease = self.lease().await?;
-            let mut mutation = self.begin(&mut lease).await?;
+        self.with(PATIENCE, async |connection| {
+            let mut mutation = self.begin(connection).await?;
             let Some(mut provider) = self.provider_at(&mut mutation.transaction, id).await? else {
                 return Ok(None);
             };
@@ -621,16 +617,14 @@ for_every_driver! { async_trait; impl (Database) {
             .await
             .map_err(|error| name_taken::<DB>("provider", &provider.name, error))?;
             let committed = self.commit(mutation, provider).await?;
-            lease.done();
             Ok(Some(committed))
         })
         .await
     }
 
     async fn delete_provider(&self, id: Uuid) -> Result<Option<Committed<()>>> {
-        within(PATIENCE, async {
-            let mut lease = self.lease().await?;
-            let mut mutation = self.begin(&mut lease).await?;
+        self.with(PATIENCE, async |connection| {
+            let mut mutation = self.begin(connection).await?;
             let models: Vec<String> =
                 query_scalar("SELECT name FROM models WHERE provider_id = $1 ORDER BY name")
                     .bind(id)
@@ -649,44 +643,38 @@ for_every_driver! { async_trait; impl (Database) {
                 return Ok(None);
             }
             let committed = self.commit(mutation, ()).await?;
-            lease.done();
             Ok(Some(committed))
         })
         .await
     }
 
     async fn models(&self, page: Page) -> Result<Vec<Model>> {
-        within(PATIENCE, async {
-            let mut lease = self.lease().await?;
+        self.with(PATIENCE, async |connection| {
             let models = query_as::<DB, ModelRow>(concat!(
                 select_models!(), "WHERE m.id < $1 ORDER BY m.id DESC LIMIT $2"
             ))
             .bind(last(page))
             .bind(i64::from(page.limit))
-            .fetch_all(&mut **lease)
+            .fetch_all(&mut *connection)
             .await
             .map_err(failure::<DB>)?;
-            lease.done();
             models.into_iter().map(rows::model).collect()
         })
         .await
     }
 
     async fn model(&self, id: Uuid) -> Result<Option<Model>> {
-        within(PATIENCE, async {
-            let mut lease = self.lease().await?;
-            let model = self.model_at(&mut lease, id).await?;
-            lease.done();
+        self.with(PATIENCE, async |connection| {
+            let model = self.model_at(connection, id).await?;
             Ok(model)
         })
         .await
     }
 
     async fn create_model(&self, new: NewModel) -> Result<Committed<Model>> {
-        within(PATIENCE, async {
+        self.with(PATIENCE, async |connection| {
             let created_at = now();
-            let mut lease = self.lease().await?;
-            let mut mutation = self.begin(&mut lease).await?;
+            let mut mutation = self.begin(connection).await?;
             let provider_name =
                 self.known_provider_name(&mut mutation.transaction, new.provider_id).await?;
             let model = Model {
@@ -714,7 +702,6 @@ for_every_driver! { async_trait; impl (Database) {
             .await
             .map_err(|error| name_taken::<DB>("model", &model.name, error))?;
             let committed = self.commit(mutation, model).await?;
-            lease.done();
             Ok(committed)
         })
         .await
@@ -725,9 +712,8 @@ for_every_driver! { async_trait; impl (Database) {
         id: Uuid,
         change: ModelChange,
     ) -> Result<Option<Committed<Model>>> {
-        within(PATIENCE, async {
-            let mut lease = self.lease().await?;
-            let mut mutation = self.begin(&mut lease).await?;
+        self.with(PATIENCE, async |connection| {
+            let mut mutation = self.begin(connection).await?;
             let Some(mut model) = self.model_at(&mut mutation.transaction, id).await? else {
                 return Ok(None);
             };
@@ -749,16 +735,14 @@ for_every_driver! { async_trait; impl (Database) {
             .await
             .map_err(|error| name_taken::<DB>("model", &model.name, error))?;
             let committed = self.commit(mutation, model).await?;
-            lease.done();
             Ok(Some(committed))
         })
         .await
     }
 
     async fn delete_model(&self, id: Uuid) -> Result<Option<Committed<()>>> {
-        within(PATIENCE, async {
-            let mut lease = self.lease().await?;
-            let mut mutation = self.begin(&mut lease).await?;
+        self.with(PATIENCE, async |connection| {
+            let mut mutation = self.begin(connection).await?;
             let deleted = query_scalar::<DB, Uuid>("DELETE FROM models WHERE id = $1 RETURNING id")
                 .bind(id)
                 .fetch_optional(&mut *mutation.transaction)
@@ -768,34 +752,29 @@ for_every_driver! { async_trait; impl (Database) {
                 return Ok(None);
             }
             let committed = self.commit(mutation, ()).await?;
-            lease.done();
             Ok(Some(committed))
         })
         .await
     }
 
     async fn keys(&self, page: Page) -> Result<Vec<UserKey>> {
-        within(PATIENCE, async {
-            let mut lease = self.lease().await?;
+        self.with(PATIENCE, async |connection| {
             let keys = query_as::<DB, KeyRow>(concat!(
                 "SELECT ", key_columns!(), " FROM user_keys WHERE id < $1 ORDER BY id DESC LIMIT $2"
             ))
             .bind(last(page))
             .bind(i64::from(page.limit))
-            .fetch_all(&mut **lease)
+            .fetch_all(&mut *connection)
             .await
             .map_err(failure::<DB>)?;
-            lease.done();
             keys.into_iter().map(rows::key).collect()
         })
         .await
     }
 
     async fn key(&self, id: Uuid) -> Result<Option<UserKey>> {
-        within(PATIENCE, async {
-            let mut lease = self.lease().await?;
-            let key = self.key_at(&mut lease, id).await?;
-            lease.done();
+        self.with(PATIENCE, async |connection| {
+            let key = self.key_at(connection, id).await?;
             Ok(key)
         })
         .await
@@ -807,7 +786,7 @@ for_every_driver! { async_trait; impl (Database) {
         hash: KeyHash,
         prefix: &str,
     ) -> Result<Committed<UserKey>> {
-        within(PATIENCE, async {
+        self.with(PATIENCE, async |connection| {
             let created_at = now();
             let key = UserKey {
                 id: Uuid::now_v7(),
@@ -817,8 +796,7 @@ for_every_driver! { async_trait; impl (Database) {
                 created_at,
                 updated_at: created_at,
             };
-            let mut lease = self.lease().await?;
-            let mut mutation = self.begin(&mut lease).await?;
+            let mut mutation = self.begin(connection).await?;
             query(
                 "INSERT INTO user_keys (id, name, key_hash, key_prefix, is_active, created_at, \
                  updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -834,16 +812,14 @@ for_every_driver! { async_trait; impl (Database) {
             .await
             .map_err(failure::<DB>)?;
             let committed = self.commit(mutation, key).await?;
-            lease.done();
             Ok(committed)
         })
         .await
     }
 
     async fn rename_key(&self, id: Uuid, name: Name) -> Result<Option<Committed<UserKey>>> {
-        within(PATIENCE, async {
-            let mut lease = self.lease().await?;
-            let mut mutation = self.begin(&mut lease).await?;
+        self.with(PATIENCE, async |connection| {
+            let mut mutation = self.begin(connection).await?;
             let Some(mut key) = self.key_at(&mut mutation.transaction, id).await? else {
                 return Ok(None);
             };
@@ -857,7 +833,6 @@ for_every_driver! { async_trait; impl (Database) {
                 .await
                 .map_err(failure::<DB>)?;
             let committed = self.commit(mutation, key).await?;
-            lease.done();
             Ok(Some(committed))
         })
         .await
@@ -869,9 +844,8 @@ for_every_driver! { async_trait; impl (Database) {
         hash: KeyHash,
         prefix: &str,
     ) -> Result<Option<Committed<UserKey>>> {
-        within(PATIENCE, async {
-            let mut lease = self.lease().await?;
-            let mut mutation = self.begin(&mut lease).await?;
+        self.with(PATIENCE, async |connection| {
+            let mut mutation = self.begin(connection).await?;
             let Some(mut key) = self.key_at(&mut mutation.transaction, id).await? else {
                 return Ok(None);
             };
@@ -889,16 +863,14 @@ for_every_driver! { async_trait; impl (Database) {
                 .await
                 .map_err(failure::<DB>)?;
             let committed = self.commit(mutation, key).await?;
-            lease.done();
             Ok(Some(committed))
         })
         .await
     }
 
     async fn revoke_key(&self, id: Uuid) -> Result<Option<Committed<()>>> {
-        within(PATIENCE, async {
-            let mut lease = self.lease().await?;
-            let mut mutation = self.begin(&mut lease).await?;
+        self.with(PATIENCE, async |connection| {
+            let mut mutation = self.begin(connection).await?;
             if self.key_at(&mut mutation.transaction, id).await?.is_none() {
                 return Ok(None);
             }
@@ -910,7 +882,6 @@ for_every_driver! { async_trait; impl (Database) {
                 .await
                 .map_err(failure::<DB>)?;
             let committed = self.commit(mutation, ()).await?;
-            lease.done();
             Ok(Some(committed))
         })
         .await

@@ -1,6 +1,6 @@
 //! SQLite: pool options and migrations.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, io, path::Path, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{
@@ -40,15 +40,35 @@ pub(super) fn open(path: &str, settings: &DatabaseSettings) -> Result<Sql<Sqlite
 
 /// Creates the folder and an empty file that only its owner can read: it holds provider keys.
 /// SQLite gives its journal files the same permissions.
-fn create_private(path: &Path) -> std::io::Result<()> {
+fn create_private(path: &Path) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
+    open_private(path).map(drop)
+}
+
+fn open_private(path: &Path) -> io::Result<fs::File> {
     let mut options = fs::OpenOptions::new();
     options.create(true).append(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map(drop)
+    options.open(path)
+}
+
+/// sqlx takes no lock for SQLite's migrations, so processes that start together would run them
+/// twice. This lock is held until the file is dropped.
+async fn lock_migrations(sql: &Sql<Sqlite>) -> io::Result<fs::File> {
+    let path = sql
+        .pool
+        .connect_options()
+        .get_filename()
+        .with_extension("migrating");
+    let lock = tokio::task::spawn_blocking(move || {
+        let file = open_private(&path)?;
+        file.lock()?;
+        Ok(file)
+    });
+    lock.await.map_err(io::Error::other)?
 }
 
 #[async_trait]
@@ -63,6 +83,11 @@ impl Dialect for Sqlite {
     }
 
     async fn prepare(sql: &Sql<Self>) -> Result<()> {
+        let _lock = lock_migrations(sql)
+            .await
+            .map_err(|error| StorageError::Broken {
+                reason: format!("the database's folder cannot be written: {error}"),
+            })?;
         MIGRATIONS
             .run(&sql.pool)
             .await
