@@ -1,0 +1,174 @@
+//! One answer: from the bytes that the provider sends to the bytes that awc may see.
+
+use tokio::io::ReadBuf;
+
+use super::{
+    framing::Body,
+    head::{self, Head, MAX_HEAD_BYTES},
+};
+
+/// A provider may send an interim answer every few seconds to show that it is alive; more than
+/// this is not a sign of life any more.
+const MAX_INTERIM: u32 = 256;
+
+/// Buffers that one large head made larger than this are given back after the answer.
+const MAX_KEPT_BUFFER: usize = 16 * 1024;
+
+/// Room that a read gets before the head is complete: as much as awc reads at once.
+const READ_SIZE: usize = 8 * 1024;
+
+/// The state of one answer. Its buffers live as long as the connection.
+#[derive(Default)]
+pub(super) struct Answer {
+    /// What was read and not yet understood: an incomplete head.
+    received: Vec<u8>,
+    /// How much of `received` was searched for the end of a line.
+    searched: usize,
+    /// What awc may have: the head as written anew, and body bytes that were read along with it.
+    ready: Vec<u8>,
+    delivered: usize,
+    status: Option<u16>,
+    body: Option<Body>,
+    reusable: bool,
+    interim: u32,
+    bytes: u64,
+    surplus: bool,
+}
+
+impl Answer {
+    /// Forgets the answer before this one.
+    pub(super) fn reset(&mut self) {
+        let received = emptied(&mut self.received);
+        let ready = emptied(&mut self.ready);
+        *self = Self {
+            received,
+            ready,
+            ..Self::default()
+        };
+    }
+
+    /// Where to append what is read while the head is incomplete.
+    pub(super) fn room(&mut self) -> &mut Vec<u8> {
+        if self.received.capacity() - self.received.len() < READ_SIZE / 8 {
+            self.received.reserve(READ_SIZE);
+        }
+        &mut self.received
+    }
+
+    /// Takes in the last `read` bytes, which were appended to [`Self::room`].
+    pub(super) fn take_in(&mut self, read: usize, may_reuse: bool) -> Result<(), &'static str> {
+        self.bytes += read as u64;
+        while self.body.is_none() {
+            if !head::may_begin(&self.received) {
+                return Err("not an HTTP/1 response");
+            }
+            if !self.has_new_line() {
+                return self.check_size();
+            }
+            match head::read(&self.received, may_reuse, &mut self.ready)? {
+                None => return Ok(()),
+                Some((length, Head::Interim)) => self.absorb(length)?,
+                Some((length, Head::Final(head))) => {
+                    self.received.drain(..length);
+                    self.status = Some(head.status);
+                    self.body = Some(head.body);
+                    self.reusable = head.reusable;
+                }
+            }
+        }
+        self.take_in_body()
+    }
+
+    /// A head changes its meaning only where a line ends. Parsing at each of many tiny reads would
+    /// cost time with the square of the head's size.
+    fn has_new_line(&mut self) -> bool {
+        let found = self.received[self.searched..].contains(&b'\n');
+        self.searched = self.received.len();
+        found
+    }
+
+    fn check_size(&self) -> Result<(), &'static str> {
+        match self.received.len() {
+            0..=MAX_HEAD_BYTES => Ok(()),
+            _ => Err("head too large"),
+        }
+    }
+
+    fn absorb(&mut self, length: usize) -> Result<(), &'static str> {
+        self.received.drain(..length);
+        self.searched = 0;
+        self.interim += 1;
+        match self.interim {
+            0..=MAX_INTERIM => Ok(()),
+            _ => Err("too many interim answers"),
+        }
+    }
+
+    fn take_in_body(&mut self) -> Result<(), &'static str> {
+        if let Some(body) = &mut self.body {
+            let belonging = body.follow(&self.received)?;
+            self.surplus |= belonging < self.received.len();
+            self.ready.extend_from_slice(&self.received[..belonging]);
+            self.received.clear();
+        }
+        Ok(())
+    }
+
+    /// Follows body bytes that were read straight into awc's buffer; how many of them awc may keep.
+    pub(super) fn follow(&mut self, bytes: &[u8]) -> Result<usize, &'static str> {
+        self.bytes += bytes.len() as u64;
+        let belonging = match &mut self.body {
+            Some(body) => body.follow(bytes)?,
+            None => 0,
+        };
+        self.surplus |= belonging < bytes.len();
+        Ok(belonging)
+    }
+
+    /// Copies what is ready; whether there was anything.
+    pub(super) fn deliver(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        let waiting = &self.ready[self.delivered..];
+        let count = waiting.len().min(buf.remaining());
+        buf.put_slice(&waiting[..count]);
+        self.delivered += count;
+        count > 0
+    }
+
+    /// How much waits for awc.
+    pub(super) fn waiting(&self) -> usize {
+        self.ready.len() - self.delivered
+    }
+
+    /// The status, once the final head is complete.
+    pub(super) fn status(&self) -> Option<u16> {
+        self.status
+    }
+
+    /// Bytes that came, interim answers and surplus included.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.body.as_ref().is_some_and(Body::is_complete)
+    }
+
+    /// Whether the end of the connection is the end of this answer.
+    pub(super) fn ends_with_connection(&self) -> bool {
+        self.body == Some(Body::UntilClose)
+    }
+
+    /// Whether nothing about this answer forbids another request on its connection.
+    pub(super) fn leaves_connection_usable(&self) -> bool {
+        self.reusable && !self.surplus
+    }
+}
+
+fn emptied(buffer: &mut Vec<u8>) -> Vec<u8> {
+    let mut buffer = std::mem::take(buffer);
+    if buffer.capacity() > MAX_KEPT_BUFFER {
+        return Vec::new();
+    }
+    buffer.clear();
+    buffer
+}

@@ -1,0 +1,235 @@
+//! Opens connections for awc, and builds the awc clients that use them.
+
+use std::{
+    cell::Cell,
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix_http::Uri;
+use actix_service::Service;
+use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
+use futures_util::future::LocalBoxFuture;
+use rustls::{ClientConfig, pki_types::ServerName};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::TlsConnector;
+
+use super::{ConnectFailure, Failure, Transport, TransportError, parking::Parking, socket::Socket};
+
+/// An idle connection is kept for less than the 60 s after which the commonest load balancers
+/// close theirs, so that a request seldom meets a connection that is just being closed.
+const IDLE: Duration = Duration::from_secs(50);
+
+/// Looking at a thousand idle connections takes less than a millisecond.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
+/// A connection in constant use is renewed after this, so that a provider that moves to other
+/// addresses is followed; a handshake an hour costs nothing.
+const LIFETIME: Duration = Duration::from_secs(60 * 60);
+
+/// Silence after which the kernel probes the provider. A model may think for minutes before its
+/// first byte, and NAT gateways forget a silent connection after as little as 350 s.
+const PROBE_AFTER: Duration = Duration::from_secs(45);
+
+/// How a client's connections are secured.
+#[derive(Clone)]
+pub enum Scheme {
+    /// Plain TCP.
+    Http,
+    /// TLS, for base URLs that begin with `https`.
+    Https(Arc<ClientConfig>),
+}
+
+/// Whether a client's connections serve more than one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reuse {
+    /// Connections are kept alive and used again.
+    KeepAlive,
+    /// Each request gets a fresh connection: what a second attempt needs, since a pool whose first
+    /// connection was dead may well hold more of them.
+    Never,
+}
+
+/// An awc client over [`Transport`]. It belongs to one worker, as it can't cross threads.
+///
+/// Requests name their URL with the scheme `http` whatever `scheme` is: TLS is this transport's
+/// business, and awc, which knows of none, would refuse `https`.
+pub fn client(scheme: Scheme, reuse: Reuse, connect_timeout: Duration) -> awc::Client {
+    client_over(Connector::new(scheme, reuse, connect_timeout))
+}
+
+pub(super) fn client_over(connector: Connector) -> awc::Client {
+    let clock = connector.timeout.saturating_add(Duration::from_secs(5));
+    let pool = awc::Connector::new()
+        .connector(connector)
+        // The connector keeps the time itself, to say which step was slow; awc's own clock (5 s
+        // if it isn't set) only stands behind it.
+        .timeout(clock)
+        // awc would make the 101st caller wait. The number of callers is limited elsewhere.
+        .limit(0)
+        .conn_keep_alive(IDLE)
+        .conn_lifetime(LIFETIME);
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the one place that builds clients"
+    )]
+    let builder = awc::Client::builder();
+    builder
+        .connector(pool)
+        // Time limits are the caller's: awc's (5 s to the head) would cut every slow answer.
+        .disable_timeout()
+        // A redirect is the client's to see.
+        .disable_redirects()
+        // The request carries the caller's headers, not a user agent of ours.
+        .no_default_headers()
+        .finish()
+}
+
+/// The service that awc asks for connections.
+#[derive(Clone)]
+pub struct Connector {
+    scheme: Scheme,
+    reuse: Reuse,
+    timeout: Duration,
+    pub(super) parking: Rc<Parking>,
+}
+
+impl Service<ConnectInfo<Uri>> for Connector {
+    type Response = Connection<Uri, Transport>;
+    type Error = ConnectError;
+    type Future = LocalBoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    actix_service::always_ready!();
+
+    fn call(&self, target: ConnectInfo<Uri>) -> Self::Future {
+        let connector = self.clone();
+        Box::pin(async move {
+            let socket = connector.open(&target).await;
+            let socket = socket.map_err(|error| ConnectError::Io(error.into()))?;
+            let transport = Transport::new(socket, connector.reuse, connector.parking);
+            Ok(Connection::new(target.request().clone(), transport))
+        })
+    }
+}
+
+impl Connector {
+    /// Connections over `scheme`, each opened within `timeout`: name, TCP and TLS together.
+    pub fn new(scheme: Scheme, reuse: Reuse, timeout: Duration) -> Self {
+        Self {
+            scheme,
+            reuse,
+            timeout,
+            parking: Parking::new(IDLE, SWEEP_EVERY),
+        }
+    }
+
+    /// Name, TCP and TLS within one time limit.
+    async fn open(&self, target: &ConnectInfo<Uri>) -> Result<Socket, TransportError> {
+        let deadline = Instant::now() + self.timeout;
+        let step = Cell::new("resolving the name");
+        let steps = async {
+            let host = host(target.request())?;
+            let addresses = self.addresses(host, target).await?;
+            step.set("opening a TCP connection");
+            let tcp = connect_to_any(&addresses, deadline).await?;
+            prepare(&tcp).map_err(|error| failed(ConnectFailure::Tcp, error))?;
+            step.set("in the TLS handshake");
+            self.secure(host, tcp).await
+        };
+        timeout(self.timeout, steps)
+            .await
+            .unwrap_or_else(|_| Err(timed_out(step.get())))
+    }
+
+    async fn addresses(
+        &self,
+        host: &str,
+        target: &ConnectInfo<Uri>,
+    ) -> Result<Vec<SocketAddr>, TransportError> {
+        let known: Vec<_> = target.addrs().collect();
+        if !known.is_empty() {
+            return Ok(known);
+        }
+        let port = target.request().port_u16().unwrap_or(match self.scheme {
+            Scheme::Http => 80,
+            Scheme::Https(_) => 443,
+        });
+        let found = tokio::net::lookup_host((host, port)).await;
+        let found = found.map_err(|error| failed(ConnectFailure::Dns, error))?;
+        Ok(found.collect())
+    }
+
+    async fn secure(&self, host: &str, tcp: TcpStream) -> Result<Socket, TransportError> {
+        let Scheme::Https(config) = &self.scheme else {
+            return Ok(Socket::Tcp(tcp));
+        };
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|error| failed(ConnectFailure::Tls, io::Error::other(error)))?;
+        let handshake = TlsConnector::from(Arc::clone(config)).connect(name, tcp);
+        let tls = handshake.await;
+        let tls = tls.map_err(|error| failed(ConnectFailure::Tls, error))?;
+        Ok(Socket::Tls(Box::new(tls)))
+    }
+}
+
+/// The host of a URL; an IPv6 address comes without its brackets.
+fn host(uri: &Uri) -> Result<&str, TransportError> {
+    let host = uri.host().unwrap_or_default();
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    match bare.unwrap_or(host) {
+        "" => Err(failed(
+            ConnectFailure::Dns,
+            io::Error::new(io::ErrorKind::InvalidInput, "the URL names no host"),
+        )),
+        host => Ok(host),
+    }
+}
+
+/// Tries one address after the other. Each gets its share of the time that is left, so that an
+/// address that swallows packets doesn't use up the turn of the next.
+pub(super) async fn connect_to_any(
+    addresses: &[SocketAddr],
+    deadline: Instant,
+) -> Result<TcpStream, TransportError> {
+    let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for (tried, address) in addresses.iter().enumerate() {
+        let turns = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        let turn = deadline.saturating_duration_since(Instant::now()) / turns;
+        match timeout(turn, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => return Ok(tcp),
+            Ok(Err(error)) => last_error = error,
+            Err(elapsed) => last_error = elapsed.into(),
+        }
+    }
+    let failure = match last_error.kind() {
+        io::ErrorKind::TimedOut => ConnectFailure::Timeout,
+        _ => ConnectFailure::Tcp,
+    };
+    Err(failed(failure, last_error))
+}
+
+fn prepare(tcp: &TcpStream) -> io::Result<()> {
+    // A request is written whole; waiting to fill a segment would only delay it.
+    tcp.set_nodelay(true)?;
+    let probes = TcpKeepalive::new()
+        .with_time(PROBE_AFTER)
+        .with_interval(PROBE_AFTER);
+    SockRef::from(tcp).set_tcp_keepalive(&probes)
+}
+
+fn failed(step: ConnectFailure, error: io::Error) -> TransportError {
+    TransportError::new(Failure::Connect(step), Some(error))
+}
+
+fn timed_out(step: &'static str) -> TransportError {
+    failed(
+        ConnectFailure::Timeout,
+        io::Error::new(io::ErrorKind::TimedOut, step),
+    )
+}

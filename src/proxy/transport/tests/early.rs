@@ -1,0 +1,110 @@
+//! Answers that come while the request is still being sent.
+
+use tokio::io::AsyncReadExt;
+
+use super::*;
+
+/// More than the buffers of both ends of a loopback connection hold.
+const UPLOAD: usize = 32 << 20;
+
+const REFUSAL: &str = "HTTP/1.1 413 Too Large\r\ncontent-length: 8\r\n\r\ntoo long";
+
+async fn assert_refusal_arrives(wire: Wire, provider: &Provider) {
+    let client = client_for(wire);
+    let reply = post(&client, &provider.url(), "x".repeat(UPLOAD)).await;
+    let reply = reply.expect("the refusal, not the reset");
+    assert_eq!((reply.status, reply.body.as_str()), (413, "too long"));
+    let _ = post(&client, &provider.url(), "x".repeat(UPLOAD)).await;
+    assert_eq!(provider.connections(), 2, "not used again");
+}
+
+over_tcp_and_tls! {
+    async fn a_refusal_reaches_the_caller_though_the_provider_resets_the_upload(wire: Wire) {
+        let provider = Provider::start(wire, |mut peer: Peer, _| async move {
+            peer.request_head().await?;
+            // Closing with unread data resets the connection.
+            peer.send(REFUSAL).await
+        });
+        assert_refusal_arrives(wire, &provider).await;
+    }
+
+    async fn a_refusal_reaches_the_caller_though_the_provider_reads_no_more(wire: Wire) {
+        let provider = Provider::start(wire, |mut peer: Peer, _| async move {
+            peer.request_head().await?;
+            peer.send(REFUSAL).await?;
+            std::future::pending().await
+        });
+        assert_refusal_arrives(wire, &provider).await;
+    }
+
+    async fn a_refusal_without_framing_that_ends_in_a_reset_is_cut(wire: Wire) {
+        let provider = Provider::start(wire, |mut peer: Peer, _| async move {
+            peer.request_head().await?;
+            peer.send("HTTP/1.1 413 Too Large\r\n\r\ntoo long").await
+        });
+        let trouble = post(&client_for(wire), &provider.url(), "x".repeat(UPLOAD)).await.unwrap_err();
+        assert_eq!(trouble.failure, Failure::CutMidResponse);
+    }
+
+    async fn an_upload_that_is_reset_without_an_answer_is_an_error(wire: Wire) {
+        let provider = Provider::start(wire, |mut peer: Peer, _| async move {
+            peer.request_head().await?;
+            peer.reset();
+            Ok(())
+        });
+        let trouble = post(&client_for(wire), &provider.url(), "x".repeat(UPLOAD)).await.unwrap_err();
+        assert_eq!(trouble.failure, Failure::ClosedBeforeResponse);
+        assert!(!trouble.is_stale);
+    }
+
+    async fn a_success_that_comes_early_does_not_stop_the_upload(wire: Wire) {
+        let provider = Provider::start(wire, |mut peer: Peer, _| async move {
+            let head = peer.request_head().await?;
+            peer.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nearly\r\n").await?;
+            let mut left = head.length - head.body.len();
+            let mut sum: u64 = head.body.iter().map(|&byte| u64::from(byte)).sum();
+            let mut piece = vec![0; 64 * 1024];
+            while left > 0 {
+                let read = peer.read(&mut piece).await?;
+                left -= read;
+                sum += piece[..read].iter().map(|&byte| u64::from(byte)).sum::<u64>();
+            }
+            let sum = sum.to_string();
+            peer.send(format!("{:x}\r\n{sum}\r\n0\r\n\r\n", sum.len())).await?;
+            peer.closed_by_client().await
+        });
+        let client = client_for(wire);
+        let expected = format!("early{}", UPLOAD as u64 * u64::from(b'x'));
+        assert_eq!(body(&client, &provider.url(), &"x".repeat(UPLOAD)).await, expected);
+        assert_eq!(body(&client, &provider.url(), &"x".repeat(UPLOAD)).await, expected);
+        assert_eq!(provider.connections(), 2, "not used again");
+    }
+
+    /// Its provider may answer the request as well, when another caller's request is on its way.
+    async fn a_connection_that_answers_before_it_is_asked_is_not_used_again(wire: Wire) {
+        let (told, tells) = std::sync::mpsc::channel();
+        let provider = Provider::start(wire, move |mut peer: Peer, _| {
+            let told = told.clone();
+            async move {
+                peer.send(whole("before")).await?;
+                let _ = told.send(());
+                peer.closed_by_client().await
+            }
+        });
+        let client = client_for(wire);
+        let tells = std::rc::Rc::new(tells);
+        for number in 1..=2 {
+            // awc asks a streamed body for its first bytes when it has a connection and has
+            // written nothing: here this thread waits until the answer has been sent.
+            let tells = std::rc::Rc::clone(&tells);
+            let upload = futures_util::stream::once(async move {
+                tells.recv_timeout(PATIENCE).unwrap();
+                Ok::<_, std::io::Error>(bytes::Bytes::from_static(b"x"))
+            });
+            let sent = client.post(provider.url()).send_stream(Box::pin(upload)).await;
+            let mut response = sent.unwrap();
+            assert_eq!(response.body().await.unwrap(), "before");
+            assert_eq!(provider.connections(), number);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! How a connection comes about, or doesn't, and what is sent over it.
+
+use actix_service::Service;
+use rustls::RootCertStore;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{
+    super::{Connector, client_config},
+    *,
+};
+
+fn failure_of(outcome: Result<Reply, Trouble>) -> Failure {
+    let trouble = outcome.unwrap_err();
+    assert!(!trouble.is_stale);
+    trouble.failure
+}
+
+over_tcp_and_tls! {
+    async fn the_request_arrives_as_it_was_made(wire: Wire) {
+        let echo = Provider::start(wire, |mut peer: Peer, _| async move {
+            let request = peer.request().await?;
+            peer.send(whole(&request.head)).await
+        });
+        let url = format!("{}?a=%20b&c", echo.url());
+        let client = client_for(wire);
+        let mut response = client.post(&url).insert_header(("x-own", "1")).send_body("hi").await.unwrap();
+        let head = String::from_utf8(response.body().await.unwrap().to_vec()).unwrap();
+        assert!(head.starts_with("POST /v1/chat/completions?a=%20b&c HTTP/1.1\r\n"), "{head}");
+        assert_eq!(provider::header(&head, "x-own"), Some("1"));
+        assert_eq!(provider::header(&head, "content-length"), Some("2"));
+        assert_eq!(provider::header(&head, "host"), Some(&*format!("localhost:{}", echo.address.port())));
+        assert_eq!(provider::header(&head, "user-agent"), None);
+        assert_eq!(provider::header(&head, "accept-encoding"), Some("identity"));
+        assert_eq!(provider::header(&head, "connection"), None);
+    }
+
+    /// Read as awc reads, but in small pieces: not a byte beyond the end comes through.
+    async fn nothing_beyond_the_end_of_an_answer_comes_through(wire: Wire) {
+        let head = "HTTP/1.1 200 \r\ntransfer-encoding: chunked\r\n\r\n";
+        let long = "x".repeat(20_000);
+        let answer = format!("{head}4e20\r\n{long}\r\n0\r\n\r\n");
+        let sent = format!("{answer}HTTP/1.1 200 OK\r\n\r\n");
+        let provider = answering(wire, move |_| sent.clone());
+        let connector = Connector::new(scheme(wire), Reuse::KeepAlive, PATIENCE);
+        let uri: actix_http::Uri = provider.url().parse().unwrap();
+        let mut transport = connector.call(uri.into()).await.unwrap().into_parts().0;
+        transport.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        transport.flush().await.unwrap();
+        let mut received = Vec::new();
+        let mut piece = [0; 333];
+        while let Ok(read @ 1..) = transport.read(&mut piece).await {
+            received.extend_from_slice(&piece[..read]);
+        }
+        assert_eq!(String::from_utf8(received).unwrap(), answer);
+    }
+
+    async fn a_closed_port_is_told_as_such(wire: Wire) {
+        let provider = answering(wire, whole);
+        let url = provider.url();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let closed = url.replace(&provider.address.port().to_string(), &port.to_string());
+        let outcome = post(&client_for(wire), &closed, "x").await;
+        assert_eq!(failure_of(outcome), Failure::Connect(ConnectFailure::Tcp));
+    }
+
+    async fn head_and_connect_are_refused(wire: Wire) {
+        let provider = answering(wire, whole);
+        let client = client_for(wire);
+        for method in ["HEAD", "CONNECT"] {
+            let method = method.parse().unwrap();
+            let error = client.request(method, provider.url()).send().await.unwrap_err();
+            let failure = TransportError::of(&error).unwrap().failure();
+            assert!(matches!(failure, Failure::BadRequest(_)));
+        }
+        assert_eq!(body(&client, &provider.url(), "good").await, "good");
+    }
+}
+
+#[actix_web::test]
+async fn every_address_of_a_name_is_tried() {
+    let provider = answering(Wire::Tcp, whole);
+    let refused = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addresses = [refused.local_addr().unwrap(), provider.address];
+    drop(refused);
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let tcp = super::super::connect::connect_to_any(&addresses, deadline).await;
+    assert_eq!(tcp.unwrap().peer_addr().unwrap(), provider.address);
+}
+
+#[actix_web::test]
+async fn a_certificate_that_nobody_trusts_is_refused() {
+    let provider = answering(Wire::Tls, whole);
+    let config = client_config(RootCertStore::empty()).unwrap();
+    let distrustful = client(Scheme::Https(config), Reuse::KeepAlive, PATIENCE);
+    let outcome = post(&distrustful, &provider.url(), "x").await;
+    assert_eq!(failure_of(outcome), Failure::Connect(ConnectFailure::Tls));
+}
+
+#[actix_web::test]
+async fn a_certificate_for_another_name_is_refused() {
+    let provider = answering(Wire::Tls, whole);
+    let url = provider.url().replace("localhost", "127.0.0.1");
+    let outcome = post(&client_for(Wire::Tls), &url, "x").await;
+    assert_eq!(failure_of(outcome), Failure::Connect(ConnectFailure::Tls));
+}
+
+#[actix_web::test]
+async fn a_provider_that_speaks_no_tls_is_told_as_such() {
+    let provider = Provider::start(Wire::Tcp, |mut peer: Peer, _| async move {
+        peer.send("HTTP/1.1 400 Bad Request\r\n\r\n").await
+    });
+    let outcome = post(&client_for(Wire::Tls), &provider.url(), "x").await;
+    assert_eq!(failure_of(outcome), Failure::Connect(ConnectFailure::Tls));
+}
+
+#[actix_web::test]
+async fn a_handshake_that_never_ends_times_out() {
+    let provider = Provider::start(Wire::Tcp, |mut peer: Peer, _| async move {
+        peer.closed_by_client().await
+    });
+    let hasty = client(
+        scheme(Wire::Tls),
+        Reuse::KeepAlive,
+        Duration::from_millis(200),
+    );
+    let outcome = post(&hasty, &provider.url(), "x").await;
+    assert_eq!(
+        failure_of(outcome),
+        Failure::Connect(ConnectFailure::Timeout)
+    );
+}
