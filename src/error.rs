@@ -90,6 +90,9 @@ pub enum GatewayError {
     /// The body isn't declared to be JSON.
     #[display("The request body must be JSON: send `Content-Type: application/json`.")]
     NotJson,
+    /// The body is compressed.
+    #[display("The request body must not be compressed: send it without `Content-Encoding`.")]
+    CompressedBody,
     /// No connection to the provider, a failed TLS handshake, or closed before a response.
     #[display("The provider of this model could not be reached: {reason}.")]
     UpstreamUnreachable {
@@ -190,7 +193,7 @@ impl GatewayError {
             Self::BodyTooLarge { .. } => {
                 Row(StatusCode::PAYLOAD_TOO_LARGE, CALLER, "request_too_large")
             }
-            Self::NotJson => Row(
+            Self::NotJson | Self::CompressedBody => Row(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 CALLER,
                 "unsupported_media_type",
@@ -292,6 +295,10 @@ impl ResponseError for GatewayError {
             }
             Self::MethodNotAllowed { allowed, .. } => {
                 response.insert_header((header::ALLOW, *allowed));
+            }
+            // What would be accepted instead (RFC 9110, section 15.5.16).
+            Self::CompressedBody => {
+                response.insert_header((header::ACCEPT_ENCODING, "identity"));
             }
             Self::Unavailable { .. } => {
                 response.insert_header((header::RETRY_AFTER, RETRY_AFTER));

@@ -2,14 +2,15 @@
 
 use super::Invalid;
 
-const MAX_CHARACTERS: usize = 255;
-
 /// A name: 1 to 255 characters after trimming, without control characters. `/`, `:` and
 /// non-ASCII characters are welcome; model names have them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name(String);
 
 impl Name {
+    /// How long a name can be, in characters.
+    pub const MAX_CHARACTERS: usize = 255;
+
     /// Trims and checks.
     ///
     /// # Errors
@@ -19,9 +20,10 @@ impl Name {
         if trimmed.is_empty() {
             return Err(Invalid::new("must not be empty"));
         }
-        if trimmed.chars().count() > MAX_CHARACTERS {
+        if trimmed.chars().count() > Self::MAX_CHARACTERS {
             return Err(Invalid::new(format!(
-                "must have at most {MAX_CHARACTERS} characters"
+                "must have at most {} characters",
+                Self::MAX_CHARACTERS
             )));
         }
         if trimmed.chars().any(char::is_control) {

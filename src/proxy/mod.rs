@@ -1,0 +1,82 @@
+//! The data path, `/v1`: from a caller's request to a provider's answer.
+
+mod caller;
+mod chat_completions;
+mod chat_request;
+mod headers;
+mod json;
+mod relay;
+mod request_body;
+pub mod transport;
+mod upstream;
+
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, HttpResponse, Scope, web};
+
+pub use self::upstream::Upstream;
+use crate::{
+    domain::{Name, Route},
+    error::GatewayError,
+    storage::Storage,
+};
+
+/// The scope `/v1`. It belongs to one worker, because `upstream` does.
+pub fn scope(storage: Storage, upstream: Upstream, max_body_bytes: usize) -> Scope {
+    let path = DataPath {
+        storage,
+        upstream,
+        max_body_bytes,
+    };
+    web::scope("/v1")
+        .app_data(web::Data::new(path))
+        .service(
+            web::resource("/chat/completions")
+                .route(web::post().to(chat_completions::chat_completions))
+                .default_service(web::to(only_post)),
+        )
+        .default_service(web::to(unknown_url))
+}
+
+/// What handling a request takes.
+struct DataPath {
+    storage: Storage,
+    upstream: Upstream,
+    max_body_bytes: usize,
+}
+
+impl DataPath {
+    fn of(request: &HttpRequest) -> Result<&web::Data<Self>, GatewayError> {
+        request
+            .app_data::<web::Data<Self>>()
+            .ok_or(GatewayError::Internal)
+    }
+
+    /// The route of a model. What can't be a model's name is not looked up, so that nobody fills
+    /// memory with long names.
+    async fn find_route(&self, model: &str) -> Result<Arc<Route>, GatewayError> {
+        let is_a_name = Name::parse(model).is_ok_and(|name| name.as_str() == model);
+        let route = match is_a_name {
+            true => self.storage.find_route(model).await?,
+            false => None,
+        };
+        route.ok_or_else(|| unknown_model(model))
+    }
+}
+
+/// Names the model as the caller wrote it, as far as a name can be long.
+fn unknown_model(model: &str) -> GatewayError {
+    let model = match model.char_indices().nth(Name::MAX_CHARACTERS) {
+        Some((end, _)) => format!("{}…", &model[..end]),
+        None => model.to_owned(),
+    };
+    GatewayError::UnknownModel { model }
+}
+
+async fn only_post(request: HttpRequest) -> Result<HttpResponse, GatewayError> {
+    Err(GatewayError::method_not_allowed(&request, "POST"))
+}
+
+async fn unknown_url(request: HttpRequest) -> Result<HttpResponse, GatewayError> {
+    Err(GatewayError::unknown_url(&request))
+}

@@ -1,0 +1,199 @@
+//! Passes a provider's response on, its body as it arrives. Nothing of it is kept or parsed.
+
+use std::{
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use actix_http::{
+    BoxedPayloadStream, ConnectionType, Payload,
+    body::{BodySize, BoxBody, MessageBody},
+    header::HeaderMap,
+};
+use actix_web::{
+    HttpMessage, HttpRequest, HttpResponse,
+    http::{StatusCode, Version, header::CONTENT_LENGTH},
+    web::Bytes,
+};
+use awc::{ClientResponse, error::PayloadError};
+use derive_more::{Display, Error};
+use futures_util::StreamExt;
+use tokio::time::{Duration, Instant, Sleep, sleep_until};
+
+use super::{headers, transport::TransportError};
+use crate::{domain::Route, request_id::RequestId};
+
+/// The response for the caller: status, headers and body of the provider's.
+pub(super) fn relay(
+    response: ClientResponse,
+    request: &HttpRequest,
+    route: Arc<Route>,
+    idle_timeout: Duration,
+) -> HttpResponse {
+    let (status, mut headers, payload) = into_parts(response);
+    let size = body_size(status, &headers, &payload);
+    headers::retain_for_caller(&mut headers);
+    let body = Relay {
+        payload,
+        size,
+        idle: IdleTimer::new(idle_timeout),
+        failure: None,
+        route,
+        request_id: RequestId::of(request),
+    };
+    let mut relayed = HttpResponse::with_body(status, BoxBody::new(body));
+    *relayed.headers_mut() = headers;
+    let head = relayed.head_mut();
+    if status.canonical_reason().is_none() {
+        // Or else actix-web would make one up.
+        head.reason = Some("");
+    }
+    if size == BodySize::Stream && request.version() < Version::HTTP_11 {
+        // An older client knows no chunks: the end of the connection is the end of the body.
+        head.no_chunking(true);
+        head.set_connection_type(ConnectionType::Close);
+    }
+    relayed
+}
+
+/// Takes a response apart without copying its headers.
+fn into_parts(response: ClientResponse) -> (StatusCode, HeaderMap, Payload) {
+    let status = response.status();
+    let mut headers = HeaderMap::new();
+    let mut response = response.map_body(|head, payload| {
+        headers = mem::take(head.headers_mut());
+        payload
+    });
+    (status, headers, response.take_payload())
+}
+
+/// A length that the provider declares is declared to the caller too.
+fn body_size(status: StatusCode, headers: &HeaderMap, payload: &Payload) -> BodySize {
+    if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        return BodySize::None;
+    }
+    let length = headers.get(CONTENT_LENGTH);
+    match length.and_then(|length| length.to_str().ok()?.parse().ok()) {
+        Some(length) => BodySize::Sized(length),
+        None if matches!(payload, Payload::None) => BodySize::Sized(0),
+        None => BodySize::Stream,
+    }
+}
+
+/// A provider's body on its way.
+struct Relay {
+    payload: Payload<BoxedPayloadStream>,
+    size: BodySize,
+    idle: IdleTimer,
+    failure: Option<Broken>,
+    route: Arc<Route>,
+    request_id: Option<RequestId>,
+}
+
+/// Why a body ends before its end. actix-web closes the connection for it, so that the caller sees
+/// a broken transfer: a chunked body without its last chunk, or one shorter than declared.
+#[derive(Debug, Display, Error)]
+enum Broken {
+    #[display("{}", cause(_0))]
+    Upstream(PayloadError),
+    #[display("silent for {_0:?} in the middle of a response")]
+    Idle(#[error(not(source))] Duration),
+}
+
+fn cause(error: &PayloadError) -> String {
+    match TransportError::of_body(error) {
+        Some(transport) => transport.to_string(),
+        None => error.to_string(),
+    }
+}
+
+impl Relay {
+    /// Logs the failure and lets go of the provider. The failure itself is handed on with the next
+    /// poll: before that, actix-web sends what came before it, which it would drop otherwise.
+    fn fail(&mut self, failure: Broken, cx: &Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        log::warn!(
+            "provider {}, model {}: {failure} (request {})",
+            self.route.provider_name,
+            self.route.provider_model,
+            self.request_id.map(|id| id.to_string()).unwrap_or_default(),
+        );
+        self.payload = Payload::None;
+        self.failure = Some(failure);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl MessageBody for Relay {
+    type Error = Broken;
+
+    fn size(&self) -> BodySize {
+        self.size
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Broken>>> {
+        let this = self.get_mut();
+        if let Some(failure) = this.failure.take() {
+            return Poll::Ready(Some(Err(failure)));
+        }
+        match this.payload.poll_next_unpin(cx) {
+            Poll::Ready(Some(Ok(piece))) => {
+                this.idle.stop();
+                Poll::Ready(Some(Ok(piece)))
+            }
+            Poll::Ready(Some(Err(error))) => this.fail(Broken::Upstream(error), cx),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => match this.idle.poll(cx) {
+                Poll::Ready(limit) => this.fail(Broken::Idle(limit), cx),
+                Poll::Pending => Poll::Pending,
+            },
+        }
+    }
+}
+
+/// Measures how long the provider is silent while the caller waits for it. A caller that reads
+/// slowly isn't waiting: actix-web polls a body only when it has room for more.
+struct IdleTimer {
+    limit: Duration,
+    waiting_since: Option<Instant>,
+    /// Set at the first wait and left to run: most pieces come long before it fires, and moving it
+    /// for each would cost more than relaying them.
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl IdleTimer {
+    fn new(limit: Duration) -> Self {
+        Self {
+            limit,
+            waiting_since: None,
+            sleep: None,
+        }
+    }
+
+    fn stop(&mut self) {
+        self.waiting_since = None;
+    }
+
+    /// Starts measuring, or goes on; ready with the limit once it is exceeded.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Duration> {
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        let Some(deadline) = since.checked_add(self.limit) else {
+            return Poll::Pending;
+        };
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        while sleep.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                return Poll::Ready(self.limit);
+            }
+            sleep.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+}

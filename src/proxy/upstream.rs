@@ -1,0 +1,257 @@
+//! Sends a request to the provider of its model, over awc.
+
+use std::{fmt, sync::Arc};
+
+use actix_web::{
+    HttpRequest,
+    http::{
+        Uri,
+        header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue},
+    },
+    web::Bytes,
+};
+use awc::{
+    Client, ClientRequest, ClientResponse,
+    error::{ConnectError, SendRequestError},
+};
+use tokio::time::{Duration, timeout};
+
+use super::{
+    headers,
+    request_body::RequestBody,
+    transport::{self, ConnectFailure, Failure, Reuse, Scheme, TransportError},
+};
+use crate::{
+    domain::Route, error::GatewayError, request_id::RequestId, settings::UpstreamSettings,
+};
+
+/// The way to the providers. It belongs to one worker: awc's clients can't cross threads.
+pub struct Upstream {
+    plain: Clients,
+    tls: Clients,
+    settings: UpstreamSettings,
+}
+
+/// The clients of one scheme.
+struct Clients {
+    pooled: Client,
+    /// Each of its connections carries one request. A second attempt needs it, because a pool that
+    /// held one dead connection may well hold more.
+    fresh: Client,
+}
+
+impl Clients {
+    fn new(scheme: &Scheme, settings: &UpstreamSettings) -> Self {
+        let client = |reuse| transport::client(scheme.clone(), reuse, settings.connect_timeout);
+        Self {
+            pooled: client(Reuse::KeepAlive),
+            fresh: client(Reuse::Never),
+        }
+    }
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Upstream {
+    /// Opens nothing yet. `tls` is what [`transport::client_config`] made, shared by all workers.
+    pub fn new(settings: &UpstreamSettings, tls: Arc<rustls::ClientConfig>) -> Self {
+        Self {
+            plain: Clients::new(&Scheme::Http, settings),
+            tls: Clients::new(&Scheme::Https(tls), settings),
+            settings: settings.clone(),
+        }
+    }
+
+    /// The longest that a provider may be silent in the middle of an answer.
+    pub fn idle_timeout(&self) -> Duration {
+        self.settings.idle_timeout
+    }
+
+    /// Sends a caller's request with another body and the provider's key. Returns when the head of
+    /// the answer is there; the body is still to come.
+    pub(super) async fn send(
+        &self,
+        route: &Route,
+        request: &HttpRequest,
+        body: RequestBody,
+    ) -> Result<ClientResponse, GatewayError> {
+        let limit = self.settings.response_timeout;
+        let attempts = self.attempt_twice(route, request, body);
+        let error = match timeout(limit, attempts).await {
+            Ok(Ok(response)) => return Ok(response),
+            Ok(Err(error)) => error,
+            Err(_) => SendError::TimedOut(limit),
+        };
+        error.log(route, request);
+        Err(error.into())
+    }
+
+    /// The second attempt is for a kept-alive connection that died before one byte of an answer.
+    async fn attempt_twice(
+        &self,
+        route: &Route,
+        request: &HttpRequest,
+        body: RequestBody,
+    ) -> Result<ClientResponse, SendError> {
+        let clients = if route.base_url.is_tls() {
+            &self.tls
+        } else {
+            &self.plain
+        };
+        let first = prepare(&clients.pooled, route, request)?;
+        match first.send_body(body.clone()).await {
+            Err(error) if self.settings.retry_stale && is_stale(&error) => {
+                log::debug!("provider {}: {error}; sending again", route.provider_name);
+                let second = prepare(&clients.fresh, route, request)?;
+                Ok(second.force_close().send_body(body).await?)
+            }
+            outcome => Ok(outcome?),
+        }
+    }
+}
+
+fn is_stale(error: &SendRequestError) -> bool {
+    TransportError::of(error).is_some_and(TransportError::is_stale)
+}
+
+fn prepare(
+    client: &Client,
+    route: &Route,
+    request: &HttpRequest,
+) -> Result<ClientRequest, SendError> {
+    let uri = uri(route, request)?;
+    let prepared = client.request(request.method().clone(), uri);
+    // Or else awc would add an `Accept-Encoding` of its own.
+    let mut prepared = prepared.no_decompress();
+    *prepared.headers_mut() = provider_headers(route, request.headers())?;
+    Ok(prepared)
+}
+
+/// The provider's base URL, the path after `/v1` and the query, as the caller encoded them.
+fn uri(route: &Route, request: &HttpRequest) -> Result<Uri, SendError> {
+    let (host, port) = route.base_url.host_and_port();
+    let base = route.base_url.path();
+    let asked = request.uri();
+    let path = asked.path().strip_prefix("/v1").unwrap_or_default();
+    let query = asked
+        .query()
+        .map(|query| format!("?{query}"))
+        .unwrap_or_default();
+    // The scheme is `http` for TLS too, which is the transport's business and not awc's.
+    let uri = format!("http://{host}:{port}{base}{path}{query}");
+    Uri::from_maybe_shared(Bytes::from(uri)).map_err(|_| SendError::InvalidUri)
+}
+
+fn provider_headers(route: &Route, asked: &HeaderMap) -> Result<HeaderMap, SendError> {
+    let mut headers = headers::for_provider(asked);
+    let host = HeaderValue::from_str(route.base_url.host_header());
+    headers.insert(HOST, host.map_err(|_| SendError::UnusableRoute("host"))?);
+    headers.insert(AUTHORIZATION, bearer(route)?);
+    Ok(headers)
+}
+
+fn bearer(route: &Route) -> Result<HeaderValue, SendError> {
+    let value = format!("Bearer {}", route.api_key.expose());
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from(value))
+        .map_err(|_| SendError::UnusableRoute("API key"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Why no answer came.
+#[derive(Debug, derive_more::Display, derive_more::From)]
+enum SendError {
+    #[display("no response within {_0:?}")]
+    TimedOut(Duration),
+    #[display("its base URL, the path and the query make no URL")]
+    #[from(skip)]
+    InvalidUri,
+    #[display("its {_0} can't be sent in a header")]
+    #[from(skip)]
+    UnusableRoute(&'static str),
+    #[display("{}", cause(_0))]
+    Awc(SendRequestError),
+}
+
+/// The transport's own words where it has any: awc prints some errors by their type alone.
+fn cause(error: &SendRequestError) -> String {
+    match TransportError::of(error) {
+        Some(transport) => transport.to_string(),
+        None => match error {
+            SendRequestError::Send(error) => error.to_string(),
+            SendRequestError::Response(error) => error.to_string(),
+            error => error.to_string(),
+        },
+    }
+}
+
+impl SendError {
+    fn log(&self, route: &Route, request: &HttpRequest) {
+        log::warn!(
+            "provider {}, model {}: {self} (request {})",
+            route.provider_name,
+            route.provider_model,
+            RequestId::of(request)
+                .map(|id| id.to_string())
+                .unwrap_or_default(),
+        );
+    }
+}
+
+/// What callers are told: neither addresses nor anything that a provider said.
+impl From<SendError> for GatewayError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::TimedOut(after) => Self::UpstreamTimeout { after },
+            SendError::InvalidUri => Self::InvalidRequest {
+                message: "The request's path and query can't be sent to the provider.".to_owned(),
+                param: None,
+                code: "invalid_url",
+            },
+            SendError::UnusableRoute(_) => Self::Internal,
+            SendError::Awc(error) => for_caller(&error),
+        }
+    }
+}
+
+fn for_caller(error: &SendRequestError) -> GatewayError {
+    if let Some(transport) = TransportError::of(error) {
+        return match transport.failure() {
+            Failure::Connect(step) => unreachable(match step {
+                ConnectFailure::Dns => "its host name could not be resolved",
+                ConnectFailure::Tcp => "it accepted no connection",
+                ConnectFailure::Tls => "the TLS handshake failed",
+                ConnectFailure::Timeout => "connecting took too long",
+            }),
+            Failure::ClosedBeforeResponse => unreachable("it closed the connection unanswered"),
+            Failure::CutMidResponse => unusable("it broke off"),
+            Failure::BadResponse(reason) => unusable(reason),
+            Failure::BadRequest(_) => GatewayError::Internal,
+        };
+    }
+    match error {
+        SendRequestError::Connect(ConnectError::Timeout) => unreachable("connecting took too long"),
+        SendRequestError::Connect(_) => unreachable("no connection could be opened"),
+        SendRequestError::Send(_) => unreachable("the connection broke"),
+        SendRequestError::Response(_) => unusable("it is not HTTP"),
+        _ => GatewayError::Internal,
+    }
+}
+
+fn unreachable(reason: &str) -> GatewayError {
+    GatewayError::UpstreamUnreachable {
+        reason: reason.to_owned(),
+    }
+}
+
+fn unusable(reason: &str) -> GatewayError {
+    GatewayError::UpstreamInvalidResponse {
+        reason: reason.to_owned(),
+    }
+}
