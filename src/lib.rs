@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`application`] | opens storage, binds, serves, stops |
 //! | [`settings`], [`telemetry`] | the environment; the log |
+//! | [`request_id`], [`unread_body`] | what every request passes first |
 //! | [`error`] | each failure of the gateway itself, with its status and body |
 //! | [`domain`] | values that cannot be invalid |
 //! | [`proxy`] | the data path, `/v1` |
@@ -15,11 +16,16 @@
 //! `proxy` and `admin` use `storage`; everything uses `domain`, which uses none of the others.
 
 pub mod admin;
+pub mod application;
 mod cache_warmer;
 pub mod domain;
 pub mod error;
+mod health;
+pub mod proxy;
+pub mod request_id;
 pub mod settings;
 pub mod storage;
 pub mod telemetry;
+pub mod unread_body;
 
-pub use self::settings::Settings;
+pub use self::{application::Application, settings::Settings};

@@ -93,7 +93,9 @@ const ALL: Page = Page {
     limit: 1_000,
 };
 
-fn entries(delta: Delta) -> (Stamp, Vec<(KeyHash, bool)>, Vec<(String, bool)>) {
+type Told = (Stamp, Vec<(KeyHash, bool)>, Vec<(String, bool)>);
+
+fn entries(delta: Delta) -> Told {
     match delta {
         Delta::Everything(stamp) => panic!("the log does not reach to {stamp:?}"),
         Delta::Entries {

@@ -1,0 +1,123 @@
+//! The binary: settings → telemetry → application → run.
+
+use std::{
+    env,
+    io::{self, Read, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    process::ExitCode,
+    time::Duration,
+};
+
+use llm_gateway::{Application, Settings, telemetry};
+
+const HELP: &str = "\
+One lightweight process in front of many LLM providers, speaking the OpenAI API.
+
+Usage: llm-gateway [COMMAND]
+
+Commands:
+  (none)         serve until SIGTERM or SIGINT
+  check-config   print the effective settings, secrets masked; exit 1 if any can't be used
+  healthcheck    ask the gateway on LISTEN_ADDR whether it is alive; exit 1 if not
+
+Options:
+  -h, --help     print this
+  -V, --version  print the version
+
+Settings come from the environment and from a .env file; .env.example lists them all.
+ADMIN_KEY is the only one that is required.
+";
+
+/// How long a health check may take, connecting and answering each.
+const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(3);
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match arguments.as_slice() {
+        [] => serve(),
+        ["check-config"] => check_config(),
+        ["healthcheck"] => healthcheck(),
+        ["-h" | "--help" | "help"] => print(HELP),
+        ["-V" | "--version"] => print(&format!("llm-gateway {}\n", env!("CARGO_PKG_VERSION"))),
+        [unknown, ..] => Err(format!(
+            "unknown argument `{unknown}`; `llm-gateway --help` lists what there is"
+        )),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            let _ = writeln!(io::stderr(), "{problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print(text: &str) -> Result<(), String> {
+    io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|error| error.to_string())
+}
+
+fn settings() -> Result<Settings, String> {
+    Settings::from_env().map_err(|problems| problems.to_string())
+}
+
+fn serve() -> Result<(), String> {
+    let settings = settings()?;
+    telemetry::start();
+    let run = async {
+        let application = Application::build(settings).await?;
+        application.run_until_stopped().await
+    };
+    actix_rt::System::new()
+        .block_on(run)
+        .map_err(|error| error.to_string())
+}
+
+fn check_config() -> Result<(), String> {
+    let settings = settings()?;
+    let lines: String = settings
+        .effective()
+        .into_iter()
+        .map(|(name, value)| format!("{name}={value}\n"))
+        .collect();
+    print(&lines)
+}
+
+/// Asks `/healthz` over the loopback interface.
+fn healthcheck() -> Result<(), String> {
+    let address = reachable(settings()?.listen_addr);
+    let unhealthy = |error: io::Error| format!("unhealthy: {address}: {error}");
+    let mut connection =
+        TcpStream::connect_timeout(&address, HEALTHCHECK_TIMEOUT).map_err(unhealthy)?;
+    connection
+        .set_read_timeout(Some(HEALTHCHECK_TIMEOUT))
+        .map_err(unhealthy)?;
+    write!(
+        connection,
+        "GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    )
+    .map_err(unhealthy)?;
+    let mut answer = Vec::new();
+    connection
+        .take(1024)
+        .read_to_end(&mut answer)
+        .map_err(unhealthy)?;
+    if answer.starts_with(b"HTTP/1.1 200") {
+        Ok(())
+    } else {
+        Err(format!("unhealthy: {address} does not answer 200"))
+    }
+}
+
+/// "Any address" is one to listen on, not one to connect to.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
