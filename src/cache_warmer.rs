@@ -65,6 +65,10 @@ enum Message {
     },
     /// A look-up found Redis ahead of this replica.
     Heard(Stamp),
+    /// Somebody waits for the first attempt to hear and to push.
+    Settle {
+        settled: oneshot::Sender<()>,
+    },
     Stop {
         stopped: oneshot::Sender<()>,
     },
@@ -95,6 +99,15 @@ impl CacheWarmer {
     /// Tells that Redis is ahead. May be lost: the next look-up will tell again.
     pub(crate) fn heard(&self, stamp: Stamp) {
         let _ = self.mailbox.try_send(Message::Heard(stamp));
+    }
+
+    /// Waits until the database and Redis have been tried once, so that a fresh process knows
+    /// where it stands before it is asked.
+    pub(crate) async fn settled(&self) {
+        let (settled, done) = oneshot::channel();
+        if self.mailbox.send(Message::Settle { settled }).await.is_ok() {
+            let _ = done.await;
+        }
     }
 
     /// Waits until the task has ended, for whatever reason.
@@ -145,6 +158,8 @@ struct Warmer {
     /// Admin calls that wait for the push under way, and for the one after it.
     pushed_now: Vec<oneshot::Sender<()>>,
     pushed_next: Vec<oneshot::Sender<()>>,
+    /// Those who wait for the first attempts.
+    settling: Vec<oneshot::Sender<()>>,
     /// Kept open between pushes.
     writer: Option<Writer>,
     /// No warm-up before this time.
@@ -175,6 +190,7 @@ impl Warmer {
             warming: Job(None),
             pushed_now: Vec::new(),
             pushed_next: Vec::new(),
+            settling: Vec::new(),
             writer: None,
             warm_up_not_before: Instant::now(),
             rewarm,
@@ -190,6 +206,7 @@ impl Warmer {
                     self.apply_commit(changes, applied);
                 }
                 Event::Message(Some(Message::Heard(stamp))) => self.hear_from_redis(stamp),
+                Event::Message(Some(Message::Settle { settled })) => self.settling.push(settled),
                 Event::Message(Some(Message::Stop { stopped })) => {
                     // The jobs end here too; the database's log has whatever they leave undone.
                     drop(self);
@@ -268,7 +285,17 @@ impl Warmer {
             }
         }
         self.start_push();
+        if self.tiers.redis.is_none() {
+            self.settle();
+        }
         self.start_hearing(hearing.listener, POLL);
+    }
+
+    /// The first push follows the first hearing, so its end is the end of both.
+    fn settle(&mut self) {
+        for settled in self.settling.drain(..) {
+            let _ = settled.send(());
+        }
     }
 
     /// Brings tier 1 up to what was heard, and only then renews its lease.
@@ -330,6 +357,7 @@ impl Warmer {
         for applied in self.pushed_now.drain(..) {
             let _ = applied.send(());
         }
+        self.settle();
         if !self.pushed_next.is_empty() {
             self.start_push();
         }

@@ -104,6 +104,7 @@ impl Storage {
             database: Arc::clone(&database),
             rewarm_interval: settings.cache.rewarm_interval,
         });
+        warmer.settled().await;
         Ok(Self(Arc::new(Shared {
             memory,
             freshness,

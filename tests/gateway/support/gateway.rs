@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
     process::{Child, ChildStderr, Command},
+    sync::Notify,
     task::JoinHandle,
 };
 
@@ -30,6 +31,7 @@ pub(crate) struct TestGateway {
     process: Child,
     address: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
+    log_grew: Arc<Notify>,
     log_reader: JoinHandle<()>,
     settings: Vec<(String, String)>,
     // Last, so that the process has gone before its database goes.
@@ -72,11 +74,13 @@ impl TestGateway {
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let log = Arc::new(Mutex::new(Vec::new()));
         let address = soon("the gateway to listen", listening(&mut lines, &log)).await;
-        let log_reader = tokio::spawn(keep(lines, Arc::clone(&log)));
+        let log_grew = Arc::new(Notify::new());
+        let log_reader = tokio::spawn(keep(lines, Arc::clone(&log), Arc::clone(&log_grew)));
         Self {
             process,
             address,
             log,
+            log_grew,
             log_reader,
             settings,
             storage,
@@ -101,6 +105,16 @@ impl TestGateway {
     /// Everything logged so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().join("\n")
+    }
+
+    /// Waits until a line of the log contains `words`.
+    pub(crate) async fn logged(&self, words: &str) {
+        let appears = async {
+            while !self.log().contains(words) {
+                self.log_grew.notified().await;
+            }
+        };
+        soon(&format!("the log to say `{words}`"), appears).await;
     }
 
     pub(crate) fn process_id(&self) -> u32 {
@@ -197,9 +211,15 @@ async fn listening(
     );
 }
 
-async fn keep(mut lines: Lines<BufReader<ChildStderr>>, log: Arc<Mutex<Vec<String>>>) {
+async fn keep(
+    mut lines: Lines<BufReader<ChildStderr>>,
+    log: Arc<Mutex<Vec<String>>>,
+    grew: Arc<Notify>,
+) {
     while let Ok(Some(line)) = lines.next_line().await {
         log.lock().unwrap().push(line);
+        // `notify_one` is remembered where nobody waits yet.
+        grew.notify_one();
     }
 }
 

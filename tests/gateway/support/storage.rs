@@ -4,7 +4,10 @@
 
 use std::{env, fs, path::PathBuf, thread};
 
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection,
+    sqlite::SqliteConnectOptions,
+};
 use uuid::Uuid;
 
 /// A database of the test's own. It is removed with this value.
@@ -53,6 +56,19 @@ impl TestStorage {
                 ("REDIS_URL", redis.clone()),
                 ("CACHE_PREFIX", name.clone()),
             ],
+        }
+    }
+
+    /// Runs a statement by hand, as an operator would.
+    pub(crate) async fn execute(&self, statement: &'static str) {
+        match self {
+            Self::Sqlite { folder } => {
+                let options = SqliteConnectOptions::new().filename(folder.join("gateway.db"));
+                let mut connection = options.connect().await.unwrap();
+                connection.execute(statement).await.unwrap();
+                connection.close().await.unwrap();
+            }
+            Self::Postgres { .. } => run(&self.url(), statement.to_owned()).await,
         }
     }
 

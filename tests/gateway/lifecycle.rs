@@ -1,0 +1,209 @@
+//! Start, health, stop, and the command line.
+
+use std::{env, process::Output};
+
+use serde_json::json;
+use tokio::process::Command;
+
+use crate::support::{
+    client::{RawClient, Request},
+    gateway::{ADMIN_KEY, TestGateway},
+    provider::ScriptedProvider,
+    script::Answer,
+};
+
+async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_llm-gateway"))
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .current_dir(env::temp_dir())
+        .output()
+        .await
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[actix_web::test]
+async fn a_gateway_that_runs_is_alive_and_ready() {
+    let gateway = TestGateway::start().await;
+    for (path, status) in [("/healthz", "ok"), ("/readyz", "ready")] {
+        let answer = Request::get(path).send_to(gateway.address()).await;
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.json()["status"], status);
+    }
+}
+
+#[actix_web::test]
+async fn an_unknown_path_gets_the_envelope_and_an_id() {
+    let gateway = TestGateway::start().await;
+    for path in ["/", "/v2/chat/completions", "/favicon.ico"] {
+        let answer = Request::get(path).send_to(gateway.address()).await;
+        assert_eq!(
+            (answer.status(), answer.error_code().as_str()),
+            (404, "unknown_url")
+        );
+        assert!(answer.header("x-gateway-request-id").is_some());
+    }
+}
+
+#[actix_web::test]
+async fn a_running_stream_finishes_before_the_gateway_stops() {
+    let provider = ScriptedProvider::start().await;
+    let (answer, feed) = Answer::live();
+    provider.next(answer);
+    let mut gateway = TestGateway::start().await;
+    gateway.serve("m", &provider).await;
+    let request = Request::post("/v1/chat/completions")
+        .bearer(&gateway.user_key().await)
+        .value(&json!({"model": "m", "stream": true}));
+    let mut client = RawClient::connect(gateway.address()).await;
+    client.send(request.to_bytes()).await.unwrap();
+    feed.stream_head();
+    feed.chunk("data: one\n\n");
+    let head = client.read_head().await.unwrap();
+    assert_eq!(client.next_data().await, b"data: one\n\n");
+
+    gateway.ask_to_stop().await;
+    gateway.logged("stopping").await;
+    feed.chunk("data: two\n\n");
+    feed.end_chunks();
+    let rest = client.read_rest(head).await;
+    assert!(rest.is_complete());
+    assert_eq!(rest.text(), "data: two\n\n");
+    assert!(gateway.ended().await);
+}
+
+#[actix_web::test]
+async fn a_stream_that_does_not_finish_in_time_is_broken_off() {
+    let provider = ScriptedProvider::start().await;
+    let (answer, feed) = Answer::live();
+    provider.next(answer);
+    let mut gateway = TestGateway::start_with(&[("SHUTDOWN_TIMEOUT", "1s")]).await;
+    gateway.serve("m", &provider).await;
+    let request = Request::post("/v1/chat/completions")
+        .bearer(&gateway.user_key().await)
+        .value(&json!({"model": "m", "stream": true}));
+    let mut client = RawClient::connect(gateway.address()).await;
+    client.send(request.to_bytes()).await.unwrap();
+    feed.stream_head();
+    let head = client.read_head().await.unwrap();
+    gateway.ask_to_stop().await;
+    let rest = client.read_rest(head).await;
+    assert!(!rest.is_complete());
+    assert!(gateway.ended().await);
+}
+
+#[actix_web::test]
+async fn an_idle_connection_does_not_hold_up_the_stop() {
+    let mut gateway = TestGateway::start_with(&[("SHUTDOWN_TIMEOUT", "10m")]).await;
+    let mut client = RawClient::connect(gateway.address()).await;
+    assert_eq!(
+        client.exchange(&Request::get("/healthz")).await.status(),
+        200
+    );
+    gateway.ask_to_stop().await;
+    assert!(gateway.ended().await);
+}
+
+#[actix_web::test]
+async fn help_and_version_need_no_settings() {
+    let help = run(&["--help"], &[]).await;
+    assert!(help.status.success());
+    for word in ["healthcheck", "check-config", "--version"] {
+        assert!(text(&help.stdout).contains(word));
+    }
+    let version = run(&["--version"], &[]).await;
+    let expected = concat!("llm-gateway ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(text(&version.stdout), expected);
+    let unknown = run(&["--frobnicate"], &[]).await;
+    assert!(!unknown.status.success());
+    assert!(text(&unknown.stderr).contains("--help"));
+}
+
+#[actix_web::test]
+async fn every_problem_of_the_environment_is_reported_at_once() {
+    let bad = [
+        ("LISTEN_ADDR", "here"),
+        ("CACHE_TIMEOUT", "soon"),
+        ("REDIS_URL", "x"),
+    ];
+    for command in [&[][..], &["check-config"][..]] {
+        let refused = run(command, &bad).await;
+        assert!(!refused.status.success());
+        let problems = text(&refused.stderr);
+        for name in ["ADMIN_KEY", "LISTEN_ADDR", "CACHE_TIMEOUT", "REDIS_URL"] {
+            let lines = problems.lines().filter(|line| line.starts_with(name));
+            assert_eq!(lines.count(), 1, "{problems}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn the_effective_settings_are_printed_without_secrets() {
+    let environment = [
+        ("ADMIN_KEY", "hunter2-admin-key"),
+        ("DATABASE_URL", "postgres://bob:hunter2@db.example/gateway"),
+        ("REDIS_URL", "rediss://:hunter2@cache.example"),
+    ];
+    let printed = run(&["check-config"], &environment).await;
+    assert!(printed.status.success());
+    let printed = text(&printed.stdout);
+    assert!(!printed.contains("hunter2"), "{printed}");
+    assert!(printed.contains("STALE_GRACE=15m\n"), "{printed}");
+    assert!(
+        printed.contains("DATABASE_URL=postgres://***@db.example/gateway\n"),
+        "{printed}"
+    );
+}
+
+#[actix_web::test]
+async fn the_health_check_tells_by_its_exit_code() {
+    let mut gateway = TestGateway::start().await;
+    let address = gateway.address().to_string();
+    let environment = [("ADMIN_KEY", ADMIN_KEY), ("LISTEN_ADDR", address.as_str())];
+    assert!(run(&["healthcheck"], &environment).await.status.success());
+    gateway.ask_to_stop().await;
+    gateway.ended().await;
+    let unhealthy = run(&["healthcheck"], &environment).await;
+    assert!(!unhealthy.status.success());
+    assert!(text(&unhealthy.stderr).contains("unhealthy"));
+}
+
+#[actix_web::test]
+async fn an_address_in_use_ends_the_start_with_one_line() {
+    let gateway = TestGateway::start().await;
+    let address = gateway.address().to_string();
+    let environment = [("ADMIN_KEY", ADMIN_KEY), ("LISTEN_ADDR", address.as_str())];
+    let refused = run(&[], &environment).await;
+    assert!(!refused.status.success());
+    let problem = text(&refused.stderr);
+    assert!(problem.contains(&address), "{problem}");
+    assert!(!problem.contains("panicked"), "{problem}");
+}
+
+#[actix_web::test]
+async fn the_log_holds_no_secret() {
+    let provider = ScriptedProvider::start().await;
+    provider.next(Answer::json(200, "{}"));
+    let gateway = TestGateway::start_with(&[("RUST_LOG", "debug")]).await;
+    gateway.serve("m", &provider).await;
+    let key = gateway.user_key().await;
+    let request = Request::post("/v1/chat/completions")
+        .bearer(&key)
+        .value(&json!({"model": "m", "messages": ["a-private-word"]}));
+    assert_eq!(request.send_to(gateway.address()).await.status(), 200);
+    let log = gateway.log();
+    assert!(log.contains("listening on"));
+    for secret in [
+        ADMIN_KEY,
+        &key,
+        crate::support::gateway::PROVIDER_KEY,
+        "a-private-word",
+    ] {
+        assert!(!log.contains(secret), "the log holds {secret}");
+    }
+}
