@@ -1,6 +1,7 @@
 //! What the black-box tests share: a provider that does as it is told, a client that sees every
 //! byte, and addresses where nothing answers.
 
+pub(crate) mod cable;
 pub(crate) mod client;
 pub(crate) mod dead_ends;
 pub(crate) mod gateway;

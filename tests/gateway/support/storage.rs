@@ -5,7 +5,7 @@
 use std::{env, fs, path::PathBuf, thread};
 
 use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection,
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection, raw_sql,
     sqlite::SqliteConnectOptions,
 };
 use uuid::Uuid;
@@ -25,22 +25,33 @@ pub(crate) enum TestStorage {
 
 impl TestStorage {
     pub(crate) async fn new() -> Self {
-        let name = format!("gateway_test_{}", Uuid::new_v4().simple());
         match env::var("GATEWAY_TEST_STORAGE").as_deref() {
             Err(_) | Ok("sqlite") => Self::Sqlite {
-                folder: env::temp_dir().join(name),
+                folder: env::temp_dir().join(unique_name()),
             },
-            Ok("postgres") => {
-                let server = env::var("DATABASE_URL").expect("DATABASE_URL names a PostgreSQL");
-                let redis = env::var("REDIS_URL").expect("REDIS_URL names a Redis");
-                run(&server, format!("CREATE DATABASE {name}")).await;
-                Self::Postgres {
-                    server,
-                    name,
-                    redis,
-                }
-            }
+            Ok("postgres") => Self::postgres().await,
             Ok(other) => panic!("GATEWAY_TEST_STORAGE is {other}, not sqlite or postgres"),
+        }
+    }
+
+    /// PostgreSQL and Redis, whatever `GATEWAY_TEST_STORAGE` says.
+    pub(crate) async fn postgres() -> Self {
+        let name = unique_name();
+        let server = env::var("DATABASE_URL").expect("DATABASE_URL names a PostgreSQL");
+        let redis = env::var("REDIS_URL").expect("REDIS_URL names a Redis");
+        run(&server, format!("CREATE DATABASE {name}")).await;
+        Self::Postgres {
+            server,
+            name,
+            redis,
+        }
+    }
+
+    /// `CACHE_PREFIX` of gateways on this storage.
+    pub(crate) fn prefix(&self) -> &str {
+        match self {
+            Self::Sqlite { .. } => "llmgw",
+            Self::Postgres { name, .. } => name,
         }
     }
 
@@ -85,9 +96,17 @@ impl TestStorage {
     }
 }
 
+fn unique_name() -> String {
+    format!("gateway_test_{}", Uuid::new_v4().simple())
+}
+
 async fn run(server: &str, statement: String) {
     let mut connection = PgConnection::connect(server).await.unwrap();
-    connection.execute(AssertSqlSafe(statement)).await.unwrap();
+    // Without parameters, several statements may stand in one text.
+    connection
+        .execute(raw_sql(AssertSqlSafe(statement)))
+        .await
+        .unwrap();
     connection.close().await.unwrap();
 }
 

@@ -1,0 +1,197 @@
+//! Redis holds what the database holds, and is believed only as far as it can be.
+
+use serde_json::json;
+
+use crate::site::{MODEL, Site, hash, hashes};
+
+#[actix_web::test]
+async fn redis_holds_just_the_active_hashes_and_routes_after_every_admin_call() {
+    let site = Site::new().await;
+    let replica = site.replica(&[]).await;
+    let admin = replica.gateway.admin();
+    let mut redis = site.redis().await;
+    redis.whole().await;
+    assert!(redis.keys().await.is_empty() && redis.models().await.is_empty());
+
+    let provider = replica
+        .gateway
+        .serve_from(MODEL, &site.provider.base_url())
+        .await;
+    assert_eq!(redis.models().await, [MODEL]);
+    let (first, second) = (replica.issue().await, replica.issue().await);
+    assert_eq!(
+        redis.keys().await,
+        hashes([first.key.as_str(), &second.key])
+    );
+
+    let rotate = format!("/admin/keys/{}/rotate", first.id);
+    let rotated = admin.post(&rotate, json!({})).await.text_of("key");
+    assert_eq!(redis.keys().await, hashes([rotated.as_str(), &second.key]));
+    replica.revoke(&second).await;
+    assert_eq!(redis.keys().await, hashes([rotated.as_str()]));
+
+    let path = format!("/admin/providers/{provider}");
+    admin
+        .put(&path, json!({"api_key": "its-next-key-0123"}))
+        .await;
+    assert_eq!(redis.route(MODEL).await["api_key"], "its-next-key-0123");
+    admin.put(&path, json!({"is_active": false})).await;
+    assert!(redis.models().await.is_empty());
+    admin.put(&path, json!({"is_active": true})).await;
+    assert_eq!(redis.models().await, [MODEL]);
+
+    let model = admin.get("/admin/models").await.json();
+    let path = format!("/admin/models/{}", model[0]["id"].as_str().unwrap());
+    admin.put(&path, json!({"name": "n"})).await;
+    assert_eq!(redis.models().await, ["n"]);
+    admin.delete(&path).await;
+    assert!(redis.models().await.is_empty());
+}
+
+#[actix_web::test]
+async fn redis_is_full_again_after_it_was_emptied() {
+    let site = Site::new().await;
+    let replica = site.serving().await;
+    let key = replica.issue().await;
+    let mut redis = site.redis().await;
+    for _ in 0..3 {
+        redis.whole().await;
+        redis.empty().await;
+        assert_eq!(replica.status(&key.key).await, 200);
+        redis.whole().await;
+        assert_eq!(redis.keys().await, hashes([key.key.as_str()]));
+        assert_eq!(redis.models().await, [MODEL]);
+    }
+}
+
+#[actix_web::test]
+async fn another_replica_answers_from_redis_and_hears_of_every_change() {
+    let site = Site::new().await;
+    let (one, other) = (site.serving().await, site.replica(&[]).await);
+    let key = one.issue().await;
+    other.answers(&key.key, 200).await;
+    one.revoke(&key).await;
+    other.answers(&key.key, 401).await;
+    assert_eq!(one.status(&key.key).await, 401);
+
+    // A model that was remembered as unknown is served once it is mapped elsewhere.
+    let key = one.issue().await;
+    other.answers(&key.key, 200).await;
+    assert_eq!(other.ask_for(&key.key, "later").await.status(), 404);
+    one.gateway.serve("later", &site.provider).await;
+    crate::support::soon("the new model to be served", async {
+        while other.ask_for(&key.key, "later").await.status() != 200 {}
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn two_replicas_that_write_at_once_leave_redis_right() {
+    let site = Site::new().await;
+    let replicas = [site.serving().await, site.replica(&[]).await];
+    let writing = (0..40).map(|index| {
+        let replica = &replicas[index % 2];
+        async move {
+            let key = replica.issue().await;
+            if index % 4 < 2 {
+                replica.revoke(&key).await;
+                return None;
+            }
+            Some(key.key)
+        }
+    });
+    let kept = futures_util::future::join_all(writing).await;
+    let kept: Vec<String> = kept.into_iter().flatten().collect();
+    let mut redis = site.redis().await;
+    let expected = hashes(kept.iter().map(String::as_str));
+    crate::support::soon("Redis to hold what the database holds", async {
+        while redis.keys().await != expected {}
+    })
+    .await;
+    for key in &kept {
+        for replica in &replicas {
+            replica.answers(key, 200).await;
+        }
+    }
+}
+
+/// Somebody, a replica that slept or a failover to an older copy, puts back what was there.
+#[actix_web::test]
+async fn a_redis_that_is_behind_is_not_believed() {
+    let site = Site::new().await;
+    let (one, other) = (site.serving().await, site.replica(&[]).await);
+    let mut redis = site.redis().await;
+    for _ in 0..20 {
+        let key = one.issue().await;
+        let old_mark = redis.whole().await;
+        one.revoke(&key).await;
+        other
+            .answers("sk-00000000-0000-4000-8000-000000000000", 401)
+            .await;
+        // `other` hears within milliseconds; `one` knows at once. Neither has the key in memory.
+        redis.add_key(&hash(&key.key)).await;
+        redis.set_mark(&old_mark).await;
+        assert_eq!(one.status(&key.key).await, 401);
+        redis.whole().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_redis_that_lost_or_gained_entries_is_not_believed() {
+    let site = Site::new().await;
+    let one = site.serving().await;
+    let mut redis = site.redis().await;
+    let forged = "sk-11111111-1111-4111-8111-111111111111";
+    for _ in 0..10 {
+        let key = one.issue().await;
+        redis.whole().await;
+        redis.remove_key(&hash(&key.key)).await;
+        assert_eq!(one.status(&key.key).await, 200);
+        redis.add_key(&hash(forged)).await;
+        redis
+            .add_key(&hash("sk-22222222-2222-4222-8222-222222222222"))
+            .await;
+        assert_eq!(one.status(forged).await, 401);
+    }
+}
+
+/// Two gateways with different databases were given the same prefix by mistake.
+#[actix_web::test]
+async fn contents_of_another_database_are_not_believed() {
+    let (mine, theirs) = (Site::new().await, Site::new().await);
+    let one = mine.serving().await;
+    let stranger = theirs.serving().await.issue().await;
+    let mut redis = mine.redis().await;
+    let their_mark = theirs.redis().await.whole().await;
+    let key = one.issue().await;
+    let mine_mark = redis.whole().await;
+    assert_ne!(mine_mark.split(':').next(), their_mark.split(':').next());
+    redis.empty().await;
+    redis.add_key(&hash(&stranger.key)).await;
+    let epoch = their_mark.split(':').next().unwrap();
+    redis.set_mark(&format!("{epoch}:999:1:0")).await;
+    assert_eq!(one.status(&stranger.key).await, 401);
+    assert_eq!(one.status(&key.key).await, 200);
+    crate::support::soon("Redis to hold this database's keys", async {
+        while redis.keys().await != hashes([key.key.as_str()]) {}
+    })
+    .await;
+}
+
+/// A backup was restored: the counter went back, and everything that was held is worth nothing.
+#[actix_web::test]
+async fn a_database_that_went_back_in_time_is_believed() {
+    let site = Site::new().await;
+    let one = site.serving().await;
+    let key = one.issue().await;
+    assert_eq!(one.status(&key.key).await, 200);
+    site.storage
+        .execute("ALTER TABLE user_keys DISABLE TRIGGER ALL; DELETE FROM user_keys; UPDATE change_counter SET version = version - 1; DELETE FROM changes WHERE version > (SELECT version FROM change_counter); ALTER TABLE user_keys ENABLE TRIGGER ALL")
+        .await;
+    one.answers(&key.key, 401).await;
+    let mut redis = site.redis().await;
+    crate::support::soon("Redis to forget the key", async {
+        while !redis.keys().await.is_empty() || redis.mark().await.is_none() {}
+    })
+    .await;
+}

@@ -1,0 +1,209 @@
+//! Redis, PostgreSQL or both are away: what was allowed goes on being served, and nothing else.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::site::Site;
+
+#[actix_web::test]
+async fn without_redis_the_database_answers() {
+    let site = Site::new().await;
+    let replica = site.serving().await;
+    let key = replica.issue().await;
+    replica.to_redis.cut();
+    assert_eq!(replica.status(&key.key).await, 200);
+    let new = replica.issue().await;
+    assert_eq!(replica.status(&new.key).await, 200);
+    replica.revoke(&key).await;
+    assert_eq!(replica.status(&key.key).await, 401);
+    replica.becomes(200, Some("ready")).await;
+
+    replica.to_redis.mend();
+    let mut redis = site.redis().await;
+    crate::support::soon("Redis to catch up", async {
+        while redis.keys().await != crate::site::hashes([new.key.as_str()]) {}
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn a_start_without_redis_serves_from_the_database() {
+    let site = Site::new().await;
+    let (to_redis, to_database) = site.cables().await;
+    to_redis.cut();
+    let replica = site.replica_behind(to_redis, to_database, &[]).await;
+    replica
+        .gateway
+        .serve(crate::site::MODEL, &site.provider)
+        .await;
+    let key = replica.issue().await;
+    assert_eq!(replica.status(&key.key).await, 200);
+    replica.to_redis.mend();
+    site.redis().await.whole().await;
+}
+
+#[actix_web::test]
+async fn a_redis_that_hangs_costs_no_request_its_answer() {
+    let site = Site::new().await;
+    let replica = site.serving().await;
+    let keys = [replica.issue().await, replica.issue().await];
+    replica.to_redis.freeze();
+    for key in &keys {
+        assert_eq!(replica.status(&key.key).await, 200);
+    }
+    let new = replica.issue().await;
+    assert_eq!(replica.status(&new.key).await, 200);
+    replica.revoke(&new).await;
+    assert_eq!(replica.status(&new.key).await, 401);
+}
+
+#[actix_web::test]
+async fn a_slow_redis_changes_nothing_but_the_time() {
+    let site = Site::new().await;
+    let replica = site.serving().await;
+    replica.to_redis.slow_down(Duration::from_millis(50));
+    for _ in 0..3 {
+        let key = replica.issue().await;
+        assert_eq!(replica.status(&key.key).await, 200);
+        replica.revoke(&key).await;
+        assert_eq!(replica.status(&key.key).await, 401);
+    }
+}
+
+#[actix_web::test]
+async fn without_the_database_the_caches_serve_and_admin_calls_change_nothing() {
+    let site = Site::new().await;
+    let (warm, cold) = (site.serving().await, site.replica(&[]).await);
+    let key = warm.issue().await;
+    assert_eq!(warm.status(&key.key).await, 200);
+    site.redis().await.whole().await;
+    warm.to_database.cut();
+    cold.to_database.cut();
+    // One has it in memory, the other asks Redis; both stay ready.
+    for replica in [&warm, &cold] {
+        assert_eq!(replica.status(&key.key).await, 200);
+        assert_eq!(
+            replica
+                .status("sk-00000000-0000-4000-8000-000000000000")
+                .await,
+            401
+        );
+        let refused = replica
+            .gateway
+            .admin()
+            .post("/admin/keys", json!({"name": "x"}))
+            .await;
+        assert_eq!(
+            (refused.status(), refused.error_code().as_str()),
+            (503, "unavailable")
+        );
+        assert!(refused.header("retry-after").is_some());
+        let path = format!("/admin/keys/{}", key.id);
+        assert_eq!(replica.gateway.admin().delete(&path).await.status(), 503);
+        assert_eq!(replica.status(&key.key).await, 200);
+        assert_eq!(replica.readiness().await.0, 200);
+    }
+    warm.to_database.mend();
+    crate::support::soon("admin calls to work again", async {
+        while warm.gateway.admin().get("/admin/keys").await.status() != 200 {}
+    })
+    .await;
+    assert_eq!(
+        warm.gateway
+            .admin()
+            .get("/admin/keys")
+            .await
+            .json()
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[actix_web::test]
+async fn cut_off_from_both_a_replica_serves_what_it_held_and_says_so() {
+    let site = Site::new().await;
+    let replica = site.serving().await;
+    let (held, not_held) = (replica.issue().await, replica.issue().await);
+    assert_eq!(replica.status(&held.key).await, 200);
+    replica.to_redis.cut();
+    replica.to_database.cut();
+    replica.becomes(200, Some("degraded")).await;
+    assert_eq!(replica.status(&held.key).await, 200);
+    let refused = replica.ask(&not_held.key).await;
+    assert_eq!(
+        (refused.status(), refused.error_code().as_str()),
+        (503, "unavailable")
+    );
+    assert!(refused.header("retry-after").is_some());
+
+    replica.to_redis.mend();
+    replica.to_database.mend();
+    replica.becomes(200, Some("ready")).await;
+    replica.answers(&not_held.key, 200).await;
+}
+
+#[actix_web::test]
+async fn without_grace_a_replica_that_is_cut_off_answers_503() {
+    let site = Site::new().await;
+    let replica = site.replica(&[("STALE_GRACE", "0")]).await;
+    replica
+        .gateway
+        .serve(crate::site::MODEL, &site.provider)
+        .await;
+    let key = replica.issue().await;
+    assert_eq!(replica.status(&key.key).await, 200);
+    replica.to_redis.cut();
+    replica.to_database.cut();
+    replica.becomes(503, None).await;
+    let refused = replica.ask(&key.key).await;
+    assert_eq!(
+        (refused.status(), refused.error_code().as_str()),
+        (503, "unavailable")
+    );
+}
+
+#[actix_web::test]
+async fn a_replica_cut_off_during_a_revocation_refuses_the_key_once_it_hears() {
+    let site = Site::new().await;
+    let (one, other) = (site.serving().await, site.replica(&[]).await);
+    let key = one.issue().await;
+    other.answers(&key.key, 200).await;
+    other.to_database.cut();
+    one.revoke(&key).await;
+    // Its lease runs out within a second, and Redis knows already.
+    other.answers(&key.key, 401).await;
+    other.to_database.mend();
+    assert_eq!(other.status(&key.key).await, 401);
+}
+
+#[actix_web::test]
+async fn a_start_without_the_database_serves_from_a_whole_redis() {
+    let site = Site::new().await;
+    let first = site.serving().await;
+    let key = first.issue().await;
+    site.redis().await.whole().await;
+    let (to_redis, to_database) = site.cables().await;
+    to_database.cut();
+    let replica = site.replica_behind(to_redis, to_database, &[]).await;
+    assert_eq!(replica.status(&key.key).await, 200);
+    assert_eq!(
+        replica
+            .status("sk-00000000-0000-4000-8000-000000000000")
+            .await,
+        401
+    );
+    assert_eq!(replica.readiness().await.0, 200);
+    first.revoke(&key).await;
+    replica.answers(&key.key, 401).await;
+
+    replica.to_database.mend();
+    crate::support::soon("the replica to reach the database", async {
+        while replica.gateway.admin().get("/admin/keys").await.status() != 200 {}
+    })
+    .await;
+    let new = replica.issue().await;
+    assert_eq!(replica.status(&new.key).await, 200);
+}

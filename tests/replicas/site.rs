@@ -1,0 +1,244 @@
+//! `Site`: replicas with a database and a part of Redis of their own, each behind cables of its
+//! own, and a provider that always answers.
+
+use std::{env, sync::Arc};
+
+use redis::{AsyncCommands as _, aio::MultiplexedConnection};
+use serde_json::{Value, json};
+
+use crate::support::{
+    cable::Cable,
+    client::{Request, Response},
+    gateway::TestGateway,
+    provider::ScriptedProvider,
+    script::Answer,
+    soon,
+    storage::TestStorage,
+};
+
+/// The model that every site serves.
+pub(crate) const MODEL: &str = "m";
+
+/// Replicas that share everything.
+pub(crate) struct Site {
+    pub(crate) provider: ScriptedProvider,
+    pub(crate) storage: Arc<TestStorage>,
+}
+
+/// One gateway and its cables.
+pub(crate) struct Replica {
+    pub(crate) gateway: TestGateway,
+    pub(crate) to_redis: Cable,
+    pub(crate) to_database: Cable,
+}
+
+/// A key as it was issued.
+pub(crate) struct Issued {
+    pub(crate) id: String,
+    pub(crate) key: String,
+}
+
+impl Site {
+    pub(crate) async fn new() -> Self {
+        let provider = ScriptedProvider::start().await;
+        provider.otherwise(|_| Answer::json(200, "{}"));
+        let storage = TestStorage::postgres().await;
+        Self {
+            provider,
+            storage: Arc::new(storage),
+        }
+    }
+
+    /// A first replica that serves [`MODEL`].
+    pub(crate) async fn serving(&self) -> Replica {
+        let replica = self.replica(&[]).await;
+        replica.gateway.serve(MODEL, &self.provider).await;
+        replica
+    }
+
+    /// A replica, with some settings of its own.
+    pub(crate) async fn replica(&self, settings: &[(&str, &str)]) -> Replica {
+        let (to_redis, to_database) = self.cables().await;
+        self.replica_behind(to_redis, to_database, settings).await
+    }
+
+    pub(crate) async fn cables(&self) -> (Cable, Cable) {
+        (
+            Cable::to(&env::var("REDIS_URL").unwrap()).await,
+            Cable::to(&self.storage.url()).await,
+        )
+    }
+
+    pub(crate) async fn replica_behind(
+        &self,
+        to_redis: Cable,
+        to_database: Cable,
+        settings: &[(&str, &str)],
+    ) -> Replica {
+        let redis = to_redis.route(&env::var("REDIS_URL").unwrap());
+        let database = to_database.route(&self.storage.url());
+        let mut settings = settings.to_vec();
+        settings.extend([("REDIS_URL", redis.as_str()), ("DATABASE_URL", &database)]);
+        let gateway = TestGateway::start_on(Arc::clone(&self.storage), &settings).await;
+        Replica {
+            gateway,
+            to_redis,
+            to_database,
+        }
+    }
+
+    /// A connection to Redis, past the cables, and the names of what is there.
+    pub(crate) async fn redis(&self) -> Redis {
+        let client = redis::Client::open(env::var("REDIS_URL").unwrap()).unwrap();
+        Redis {
+            connection: client.get_multiplexed_async_connection().await.unwrap(),
+            prefix: format!("{{{}}}", self.storage.prefix()),
+        }
+    }
+}
+
+impl Replica {
+    pub(crate) async fn ask(&self, key: &str) -> Response {
+        self.ask_for(key, MODEL).await
+    }
+
+    pub(crate) async fn ask_for(&self, key: &str, model: &str) -> Response {
+        Request::post("/v1/chat/completions")
+            .bearer(key)
+            .value(&json!({"model": model, "messages": []}))
+            .send_to(self.gateway.address())
+            .await
+    }
+
+    pub(crate) async fn status(&self, key: &str) -> u16 {
+        self.ask(key).await.status()
+    }
+
+    pub(crate) async fn issue(&self) -> Issued {
+        let issued = self
+            .gateway
+            .admin()
+            .post("/admin/keys", json!({"name": "k"}))
+            .await;
+        assert_eq!(issued.status(), 201, "{}", issued.text());
+        Issued {
+            id: issued.text_of("id"),
+            key: issued.text_of("key"),
+        }
+    }
+
+    pub(crate) async fn revoke(&self, key: &Issued) {
+        let path = format!("/admin/keys/{}", key.id);
+        assert_eq!(self.gateway.admin().delete(&path).await.status(), 204);
+    }
+
+    pub(crate) async fn readiness(&self) -> (u16, Value) {
+        let answer = Request::get("/readyz")
+            .send_to(self.gateway.address())
+            .await;
+        (answer.status(), answer.json())
+    }
+
+    /// Waits until `/readyz` has this status and, if one is given, says this word.
+    pub(crate) async fn becomes(&self, status: u16, word: Option<&str>) {
+        let change = async {
+            loop {
+                let (found, body) = self.readiness().await;
+                if found == status && word.is_none_or(|word| body["status"] == word) {
+                    return;
+                }
+            }
+        };
+        soon(&format!("readiness {status} {word:?}"), change).await;
+    }
+
+    /// Waits until a request with this key gets this status.
+    pub(crate) async fn answers(&self, key: &str, status: u16) {
+        let change = async { while self.status(key).await != status {} };
+        soon(&format!("a request to get {status}"), change).await;
+    }
+}
+
+/// Redis as an operator with `redis-cli` sees it.
+pub(crate) struct Redis {
+    pub(crate) connection: MultiplexedConnection,
+    prefix: String,
+}
+
+impl Redis {
+    pub(crate) fn name(&self, part: &str) -> String {
+        format!("{}:{part}", self.prefix)
+    }
+
+    pub(crate) async fn mark(&mut self) -> Option<String> {
+        let name = self.name("mark");
+        self.connection.get(name).await.unwrap()
+    }
+
+    pub(crate) async fn set_mark(&mut self, mark: &str) {
+        let name = self.name("mark");
+        let () = self.connection.set(name, mark).await.unwrap();
+    }
+
+    /// The hashes, sorted.
+    pub(crate) async fn keys(&mut self) -> Vec<String> {
+        let name = self.name("keys");
+        let mut hashes: Vec<String> = self.connection.smembers(name).await.unwrap();
+        hashes.sort();
+        hashes
+    }
+
+    pub(crate) async fn add_key(&mut self, hash: &str) {
+        let name = self.name("keys");
+        let () = self.connection.sadd(name, hash).await.unwrap();
+    }
+
+    pub(crate) async fn remove_key(&mut self, hash: &str) {
+        let name = self.name("keys");
+        let () = self.connection.srem(name, hash).await.unwrap();
+    }
+
+    /// The models that have a route, sorted.
+    pub(crate) async fn models(&mut self) -> Vec<String> {
+        let name = self.name("routes");
+        let mut models: Vec<String> = self.connection.hkeys(name).await.unwrap();
+        models.sort();
+        models
+    }
+
+    pub(crate) async fn route(&mut self, model: &str) -> Value {
+        let name = self.name("routes");
+        let json: String = self.connection.hget(name, model).await.unwrap();
+        serde_json::from_str(&json).unwrap()
+    }
+
+    /// Removes all that belongs to this site, as `FLUSHALL` would.
+    pub(crate) async fn empty(&mut self) {
+        let names = ["mark", "keys", "routes"].map(|part| self.name(part));
+        let () = self.connection.del(&names).await.unwrap();
+    }
+
+    /// Waits until there is a mark.
+    pub(crate) async fn whole(&mut self) -> String {
+        soon("Redis to be whole", async {
+            loop {
+                if let Some(mark) = self.mark().await {
+                    return mark;
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// What a key is stored as.
+pub(crate) fn hash(key: &str) -> String {
+    crate::support::http::sha256(key.as_bytes())
+}
+
+/// Hashes of keys, sorted.
+pub(crate) fn hashes<'k>(keys: impl IntoIterator<Item = &'k str>) -> Vec<String> {
+    let mut hashes: Vec<_> = keys.into_iter().map(hash).collect();
+    hashes.sort();
+    hashes
+}
