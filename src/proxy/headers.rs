@@ -1,13 +1,14 @@
 //! Which headers pass through the gateway: everything that isn't on a list here.
 
-use actix_web::http::header::{CONNECTION, HeaderMap, HeaderName};
+use actix_web::http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue};
 
 /// Copies a caller's headers for a provider, leaving room for those that the gateway adds. Values
 /// are shared, not copied.
 pub(super) fn for_provider(headers: &HeaderMap) -> HeaderMap {
+    let connection = headers.get_all(CONNECTION);
     let mut kept = HeaderMap::with_capacity(headers.len() + 2);
     for (name, value) in headers {
-        if !is_hop_by_hop(name) && !is_callers_own(name) && !is_connection_option(headers, name) {
+        if !is_hop_by_hop(name) && !is_callers_own(name) && !is_option(connection.clone(), name) {
             kept.append(name.clone(), value.clone());
         }
     }
@@ -16,13 +17,9 @@ pub(super) fn for_provider(headers: &HeaderMap) -> HeaderMap {
 
 /// Removes from a provider's headers what must not reach a caller.
 pub(super) fn retain_for_caller(headers: &mut HeaderMap) {
-    let is_named: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| is_connection_option(headers, name))
-        .cloned()
-        .collect();
+    let connection: Vec<_> = headers.remove(CONNECTION).collect();
     headers.retain(|name, _| {
-        !is_hop_by_hop(name) && !speaks_for_the_origin(name) && !is_named.contains(name)
+        !is_hop_by_hop(name) && !speaks_for_the_origin(name) && !is_option(connection.iter(), name)
     });
 }
 
@@ -44,9 +41,8 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 }
 
 /// Whether `Connection` names this header as one that ends at the next hop.
-fn is_connection_option(headers: &HeaderMap, name: &HeaderName) -> bool {
-    headers
-        .get_all(CONNECTION)
+fn is_option<'a>(connection: impl Iterator<Item = &'a HeaderValue>, name: &HeaderName) -> bool {
+    connection
         .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
         .any(|option| {
             option
@@ -84,8 +80,6 @@ fn speaks_for_the_origin(name: &HeaderName) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::HeaderValue;
-
     use super::*;
 
     fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {

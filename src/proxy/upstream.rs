@@ -138,7 +138,9 @@ fn uri(route: &Route, request: &HttpRequest) -> Result<Uri, SendError> {
     let (host, port) = route.base_url.host_and_port();
     let base = route.base_url.path();
     let asked = request.uri();
-    let path = asked.path().strip_prefix("/v1").unwrap_or_default();
+    let path = asked.path().strip_prefix("/v1");
+    // The router reads `/%761` as `/v1`; nobody writes it so.
+    let path = path.ok_or(SendError::InvalidUri)?;
     let query = asked
         .query()
         .map(|query| format!("?{query}"))
