@@ -7,4 +7,5 @@
 mod admin;
 mod at_once;
 mod lifecycle;
+mod proxy;
 mod support;
