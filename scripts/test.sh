@@ -15,7 +15,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/dev-lib.sh"
 
 readonly ALL_STEPS=(
   format lint clippy docs
-  test-sqlite test-postgres test-docs
+  test-sqlite test-postgres test-replicas test-docs
   scripts walkthrough-sqlite walkthrough-postgres clients-sqlite clients-postgres
 )
 
@@ -37,6 +37,9 @@ docs() { RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked; }
 test_sqlite() { GATEWAY_TEST_STORAGE=sqlite cargo test --locked --tests; }
 
 test_postgres() { GATEWAY_TEST_STORAGE=postgres cargo test --locked --tests; }
+
+# Several gateways on both servers, which a plain `cargo test` leaves out.
+test_replicas() { cargo test --locked --test replicas; }
 
 test_docs() { cargo test --locked --doc; }
 
@@ -107,7 +110,9 @@ run_step() {
   local step=$1 started=$SECONDS
   CURRENT=$step
   printf '\n==== %s ====\n' "$step"
-  [[ $step != *postgres ]] || start_services
+  case $step in
+    *postgres | *replicas) start_services ;;
+  esac
   in_step "$step" </dev/null &
   CHILD=$!
   wait "$CHILD"

@@ -5,6 +5,7 @@
 // Tests may panic, and they run tasks of their own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+mod cable;
 mod caches;
 mod outages;
 mod site;

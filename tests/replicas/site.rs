@@ -6,8 +6,8 @@ use std::{env, sync::Arc};
 use redis::{AsyncCommands as _, aio::MultiplexedConnection};
 use serde_json::{Value, json};
 
+use crate::cable::Cable;
 use crate::support::{
-    cable::Cable,
     client::{Request, Response},
     gateway::TestGateway,
     provider::ScriptedProvider,
@@ -87,12 +87,20 @@ impl Site {
         }
     }
 
+    fn prefix(&self) -> String {
+        let environment = self.storage.environment();
+        let found = environment
+            .into_iter()
+            .find(|(name, _)| *name == "CACHE_PREFIX");
+        found.unwrap().1
+    }
+
     /// A connection to Redis, past the cables, and the names of what is there.
     pub(crate) async fn redis(&self) -> Redis {
         let client = redis::Client::open(env::var("REDIS_URL").unwrap()).unwrap();
         Redis {
             connection: client.get_multiplexed_async_connection().await.unwrap(),
-            prefix: format!("{{{}}}", self.storage.prefix()),
+            prefix: format!("{{{}}}", self.prefix()),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! What the black-box tests share: a provider that does as it is told, a client that sees every
 //! byte, and addresses where nothing answers.
 
-pub(crate) mod cable;
 pub(crate) mod client;
 pub(crate) mod dead_ends;
 pub(crate) mod gateway;

@@ -47,14 +47,6 @@ impl TestStorage {
         }
     }
 
-    /// `CACHE_PREFIX` of gateways on this storage.
-    pub(crate) fn prefix(&self) -> &str {
-        match self {
-            Self::Sqlite { .. } => "llmgw",
-            Self::Postgres { name, .. } => name,
-        }
-    }
-
     /// The variables that lead a gateway there.
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
         match self {
