@@ -181,20 +181,20 @@ enum SendError {
     Awc(SendRequestError),
 }
 
-/// The transport's own words where it has any: awc prints some errors by their type alone.
+/// The transport's own words where it has any: awc wraps them in words of its own.
 fn cause(error: &SendRequestError) -> String {
     match TransportError::of(error) {
         Some(transport) => transport.to_string(),
-        None => match error {
-            SendRequestError::Send(error) => error.to_string(),
-            SendRequestError::Response(error) => error.to_string(),
-            error => error.to_string(),
-        },
+        None => error.to_string(),
     }
 }
 
 impl SendError {
     fn log(&self, route: &Route, request: &HttpRequest) {
+        if matches!(self, Self::InvalidUri) {
+            // The caller's mistake, which the caller is told.
+            return;
+        }
         log::warn!(
             "provider {}, model {}: {self} (request {})",
             route.provider_name,
