@@ -3,8 +3,9 @@
 use env_logger::Env;
 
 /// What is logged unless `RUST_LOG` says otherwise (its syntax:
-/// <https://docs.rs/env_logger/#enabling-logging>).
-const DEFAULT_FILTER: &str = "info";
+/// <https://docs.rs/env_logger/#enabling-logging>). The server's dispatcher would log each broken
+/// relay a second time.
+const DEFAULT_FILTER: &str = "info,actix_http::h1::dispatcher=off";
 
 /// Starts logging. A second call changes nothing, so that tests may call it as they like.
 pub fn start() {
