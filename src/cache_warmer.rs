@@ -339,7 +339,8 @@ impl Warmer {
 
     fn finish_push(&mut self, pushing: Pushing) {
         let is_whole = match &pushing.outcome {
-            Ok(Outcome::Whole) => true,
+            Ok(Outcome::Whole(stamp)) => self.take_in_mark(*stamp, pushing.asked),
+            Ok(Outcome::Overtaken) => true,
             Ok(Outcome::NeedsWarmUp) => {
                 self.start_warm_up();
                 false
@@ -361,6 +362,15 @@ impl Warmer {
         if !self.pushed_next.is_empty() {
             self.start_push();
         }
+    }
+
+    /// Redis that knows all that this replica knows is as good a contact as the database.
+    fn take_in_mark(&self, stamp: Stamp, asked: Instant) -> bool {
+        let known = self.tiers.freshness.known();
+        if known == Some(stamp) {
+            self.tiers.freshness.contacted(asked);
+        }
+        known.is_none_or(|known| stamp.covers(&known))
     }
 
     fn start_warm_up(&mut self) {
@@ -497,14 +507,17 @@ async fn read_log(
 
 /// What came of a push.
 struct Pushing {
+    asked: Instant,
     /// To be used again, unless it failed.
     writer: Option<Writer>,
     outcome: Result<Outcome, RedisError>,
 }
 
 enum Outcome {
-    /// Redis is whole and, as far as the database can be asked, up to date.
-    Whole,
+    /// Redis is whole at this version: the newest, as far as the database can be asked.
+    Whole(Stamp),
+    /// Others moved it on each time; they will have left it whole.
+    Overtaken,
     /// Redis holds nothing that a delta could build on.
     NeedsWarmUp,
 }
@@ -516,6 +529,7 @@ async fn push(
     writer: Option<Writer>,
     heard: Option<Stamp>,
 ) -> Pushing {
+    let asked = Instant::now();
     let mut kept = writer;
     let outcome = async {
         let mut writer = match kept.take() {
@@ -529,6 +543,7 @@ async fn push(
     }
     .await;
     Pushing {
+        asked,
         writer: kept,
         outcome,
     }
@@ -545,11 +560,11 @@ async fn catch_up(
             return Ok(Outcome::NeedsWarmUp);
         };
         if heard == Some(mark.stamp) {
-            return Ok(Outcome::Whole);
+            return Ok(Outcome::Whole(mark.stamp));
         }
         let Ok(delta) = database.changes_since(mark.stamp.version).await else {
             // Nobody can say whether it is behind; look-ups compare it with what they know.
-            return Ok(Outcome::Whole);
+            return Ok(Outcome::Whole(mark.stamp));
         };
         match delta {
             Delta::Entries {
@@ -558,7 +573,7 @@ async fn catch_up(
                 routes,
             } if stamp.epoch == mark.stamp.epoch => {
                 if stamp == mark.stamp || redis.apply(writer, &mark, stamp, &keys, &routes).await? {
-                    return Ok(Outcome::Whole);
+                    return Ok(Outcome::Whole(stamp));
                 }
             }
             _ => {
@@ -567,7 +582,7 @@ async fn catch_up(
             }
         }
     }
-    Ok(Outcome::Whole)
+    Ok(Outcome::Overtaken)
 }
 
 /// Why a warm-up failed.

@@ -18,7 +18,7 @@ pub struct NewProvider {
 }
 
 /// A change of a provider; `None` leaves a field as it is.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProviderChange {
     /// A new name.
     pub name: Option<Name>,
@@ -66,7 +66,7 @@ pub struct NewModel {
 }
 
 /// A change of a model; `None` leaves a field as it is.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModelChange {
     /// A new name.
     pub name: Option<Name>,

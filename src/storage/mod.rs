@@ -248,7 +248,8 @@ impl Storage {
             .await
     }
 
-    /// Changes a provider. Its models' next requests use what it is now.
+    /// Changes a provider. Its models' next requests use what it is now. An empty change leaves no
+    /// trace.
     ///
     /// # Errors
     /// [`StorageError::NameTaken`]
@@ -257,6 +258,9 @@ impl Storage {
         id: Uuid,
         change: ProviderChange,
     ) -> Result<Option<Provider>> {
+        if change == ProviderChange::default() {
+            return self.provider(id).await;
+        }
         self.mutate(|database| async move { database.update_provider(id, change).await })
             .await
     }
@@ -291,11 +295,14 @@ impl Storage {
             .await
     }
 
-    /// Changes a mapping.
+    /// Changes a mapping. An empty change leaves no trace.
     ///
     /// # Errors
     /// [`StorageError::NameTaken`], [`StorageError::UnknownProvider`]
     pub async fn update_model(&self, id: Uuid, change: ModelChange) -> Result<Option<Model>> {
+        if change == ModelChange::default() {
+            return self.model(id).await;
+        }
         self.mutate(|database| async move { database.update_model(id, change).await })
             .await
     }
