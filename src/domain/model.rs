@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{BaseUrl, Name, ProviderKind, Secret};
+use super::{BaseUrl, Name, NewModel, ProviderKind, Secret};
 
 /// A model mapping as stored.
 #[derive(Clone, Debug)]
@@ -24,6 +24,22 @@ pub struct Model {
     pub created_at: DateTime<Utc>,
     /// When it was last changed.
     pub updated_at: DateTime<Utc>,
+}
+
+impl Model {
+    /// A model mapped now.
+    pub fn new(id: Uuid, new: NewModel, provider_name: String, now: DateTime<Utc>) -> Self {
+        Self {
+            id,
+            name: new.name,
+            provider_id: new.provider_id,
+            provider_name,
+            provider_model_name: new.provider_model_name,
+            is_active: true,
+            created_at: now,
+            updated_at: now,
+        }
+    }
 }
 
 /// All that sending a request for one model needs. It exists only for an active model of an

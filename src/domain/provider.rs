@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 use uuid::Uuid;
 
-use super::{Invalid, Name, Secret};
+use super::{Invalid, Name, NewProvider, Secret};
 
 /// What a provider speaks. Every kind is a row of one table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,6 +163,22 @@ pub struct Provider {
     pub created_at: DateTime<Utc>,
     /// When it was last changed.
     pub updated_at: DateTime<Utc>,
+}
+
+impl Provider {
+    /// A provider registered now.
+    pub fn new(id: Uuid, new: NewProvider, now: DateTime<Utc>) -> Self {
+        Self {
+            id,
+            base_url: new.base_url.unwrap_or_else(|| new.kind.default_base_url()),
+            name: new.name,
+            kind: new.kind,
+            api_key: new.api_key,
+            is_active: true,
+            created_at: now,
+            updated_at: now,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -111,6 +111,20 @@ pub struct UserKey {
     pub updated_at: DateTime<Utc>,
 }
 
+impl UserKey {
+    /// A key issued now.
+    pub fn new(id: Uuid, name: Name, key_prefix: String, now: DateTime<Utc>) -> Self {
+        Self {
+            id,
+            name,
+            key_prefix,
+            is_active: true,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

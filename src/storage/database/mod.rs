@@ -1,8 +1,14 @@
 //! Tier 3, the truth: one trait, two drivers. sqlx appears in this folder alone.
 
+mod driver;
+mod history;
+mod keys;
+mod models;
 mod postgres;
+mod providers;
 mod queries;
 mod rows;
+mod sql;
 mod sqlite;
 
 use std::sync::Arc;
@@ -11,6 +17,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use self::driver::for_every_driver;
 pub use self::postgres::Listener;
 use super::StorageError;
 use crate::{

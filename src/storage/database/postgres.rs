@@ -12,7 +12,7 @@ use url::Url;
 
 use super::{
     Result, Stamp, StorageError,
-    queries::{Dialect, Sql, failure, unavailable},
+    sql::{Dialect, Sql, failure, unavailable},
 };
 use crate::settings::{DatabaseSettings, DatabaseUrl};
 

@@ -11,7 +11,7 @@ use sqlx::{
 
 use super::{
     Listener, Result, StorageError,
-    queries::{Dialect, Sql, failure},
+    sql::{Dialect, Sql, failure},
 };
 use crate::settings::DatabaseSettings;
 

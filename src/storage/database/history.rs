@@ -1,0 +1,166 @@
+//! The change log, and the contents at one moment.
+
+use std::collections::HashMap;
+
+use futures_util::TryStreamExt;
+use sqlx::{query, query_as, query_scalar};
+use tokio::sync::mpsc;
+
+use super::{
+    Batch, Delta, Result, Stamp, for_every_driver, rows,
+    sql::{PATIENCE, failure, unavailable, within},
+};
+use crate::domain::{KeyHash, Route};
+
+/// A longer delta is dearer than reading everything again.
+const LONGEST_DELTA: i64 = 5_000;
+/// How many versions of the log are kept: what a replica can sleep through without a warm-up.
+const KEPT_VERSIONS: i64 = 100_000;
+/// Rows of a dump that travel together.
+const BATCH: usize = 1_000;
+
+for_every_driver! {; impl {
+    pub(super) async fn read_stamp(&self, connection: &mut DB::Connection) -> Result<Stamp> {
+        let (epoch, version) = query_as("SELECT epoch, version FROM change_counter")
+            .fetch_one(connection)
+            .await
+            .map_err(failure::<DB>)?;
+        Ok(Stamp { epoch, version })
+    }
+
+    /// To be called within a snapshot.
+    pub(super) async fn read_delta(
+        &self,
+        snapshot: &mut DB::Connection,
+        version: i64,
+    ) -> Result<Delta> {
+        let stamp = self.read_stamp(snapshot).await?;
+        if stamp.version == version {
+            return Ok(Delta::Entries { stamp, keys: Vec::new(), routes: Vec::new() });
+        }
+        if !self.is_told(snapshot, version).await? {
+            return Ok(Delta::Everything(stamp));
+        }
+        let keys = self.changed_keys(snapshot, version).await?;
+        let routes = self.changed_routes(snapshot, version).await?;
+        Ok(Delta::Entries { stamp, keys, routes })
+    }
+
+    /// Whether the log can tell what changed after `version`.
+    async fn is_told(&self, connection: &mut DB::Connection, version: i64) -> Result<bool> {
+        let (length, oldest, all): (i64, i64, i64) = query_as(
+            "SELECT count(*), coalesce(min(version), 0), count(CASE WHEN kind = 'all' THEN 1 END) \
+             FROM changes WHERE version > $1",
+        )
+        .bind(version)
+        .fetch_one(connection)
+        .await
+        .map_err(failure::<DB>)?;
+        Ok(oldest == version + 1 && all == 0 && length <= LONGEST_DELTA)
+    }
+
+    async fn changed_keys(
+        &self,
+        connection: &mut DB::Connection,
+        version: i64,
+    ) -> Result<Vec<(KeyHash, bool)>> {
+        let changed = query_as::<DB, (String, bool)>(
+            "SELECT c.entry, coalesce(k.is_active, FALSE) \
+             FROM (SELECT DISTINCT entry FROM changes WHERE version > $1 AND kind = 'key') c \
+             LEFT JOIN user_keys k ON k.key_hash = c.entry",
+        )
+        .bind(version)
+        .fetch_all(connection)
+        .await
+        .map_err(failure::<DB>)?;
+        changed.into_iter().map(|(hash, active)| Ok((rows::hash(&hash)?, active))).collect()
+    }
+
+    async fn changed_routes(
+        &self,
+        connection: &mut DB::Connection,
+        version: i64,
+    ) -> Result<Vec<(String, Option<Route>)>> {
+        let models = query_scalar::<DB, String>(
+            "SELECT DISTINCT entry FROM changes WHERE version > $1 AND kind = 'route'",
+        )
+        .bind(version)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failure::<DB>)?;
+        let rows = self.routes_changed_since(connection, version).await?;
+        let mut routes = rows.into_iter().map(rows::route).collect::<Result<HashMap<_, _>>>()?;
+        let with_route = |model: String| {
+            let route = routes.remove(&model);
+            (model, route)
+        };
+        Ok(models.into_iter().map(with_route).collect())
+    }
+
+    /// To be called within a snapshot.
+    pub(super) async fn dump_all(
+        &self,
+        snapshot: &mut DB::Connection,
+        batches: &mpsc::Sender<Batch>,
+    ) -> Result<Stamp> {
+        let stamp = within(PATIENCE, self.read_stamp(snapshot)).await?;
+        self.dump_routes(snapshot, batches).await?;
+        self.dump_keys(snapshot, batches).await?;
+        Ok(stamp)
+    }
+
+    async fn dump_keys(
+        &self,
+        connection: &mut DB::Connection,
+        batches: &mpsc::Sender<Batch>,
+    ) -> Result<()> {
+        let mut stream =
+            query_scalar::<DB, String>("SELECT key_hash FROM user_keys WHERE is_active")
+                .fetch(connection);
+        loop {
+            let mut batch = Vec::with_capacity(BATCH);
+            within(PATIENCE, async {
+                while batch.len() < BATCH {
+                    let Some(hash) = stream.try_next().await.map_err(failure::<DB>)? else { break };
+                    batch.push(rows::hash(&hash)?);
+                }
+                Ok(())
+            })
+            .await?;
+            let ended = batch.len() < BATCH;
+            send(batches, Batch::Keys(batch)).await?;
+            if ended {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn dump_routes(
+        &self,
+        connection: &mut DB::Connection,
+        batches: &mpsc::Sender<Batch>,
+    ) -> Result<()> {
+        let routes = within(PATIENCE, self.all_routes(connection)).await?;
+        for rows in routes.chunks(BATCH) {
+            let routes = rows.iter().cloned().map(rows::route).collect::<Result<_>>()?;
+            send(batches, Batch::Routes(routes)).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn forget_old_changes(&self, connection: &mut DB::Connection) -> Result<()> {
+        query("DELETE FROM changes WHERE version <= (SELECT version FROM change_counter) - $1")
+            .bind(KEPT_VERSIONS)
+            .execute(connection)
+            .await
+            .map_err(failure::<DB>)?;
+        Ok(())
+    }
+}}
+
+async fn send(batches: &mpsc::Sender<Batch>, batch: Batch) -> Result<()> {
+    batches
+        .send(batch)
+        .await
+        .map_err(|_| unavailable("whoever wanted the dump has gone"))
+}

@@ -1,0 +1,148 @@
+//! Statements about models, and the routes that they make with their providers.
+
+use sqlx::{query, query_as, query_scalar};
+use uuid::Uuid;
+
+use super::{
+    Page, Result, for_every_driver,
+    rows::{self, ModelRow, RouteRow},
+    sql::{failure, last, name_taken},
+};
+use crate::domain::{Model, Name, Route};
+
+macro_rules! select {
+    () => {
+        "SELECT m.id, m.name, m.provider_id, p.name, m.provider_model_name, m.is_active, \
+         m.created_at, m.updated_at FROM models m JOIN providers p ON p.id = m.provider_id "
+    };
+}
+
+/// A route exists only for an active model of an active provider.
+macro_rules! select_routes {
+    () => {
+        "SELECT m.name, coalesce(m.provider_model_name, m.name), p.name, p.kind, p.base_url, \
+         p.api_key FROM models m JOIN providers p ON p.id = m.provider_id \
+         WHERE m.is_active AND p.is_active"
+    };
+}
+
+for_every_driver! {; impl {
+    pub(super) async fn find_route(
+        &self,
+        connection: &mut DB::Connection,
+        model: &str,
+    ) -> Result<Option<Route>> {
+        let row = query_as::<DB, RouteRow>(concat!(select_routes!(), " AND m.name = $1"))
+            .bind(model.to_owned())
+            .fetch_optional(connection)
+            .await
+            .map_err(failure::<DB>)?;
+        Ok(row.map(rows::route).transpose()?.map(|(_, route)| route))
+    }
+
+    /// The routes of models that changed after a version.
+    pub(super) async fn routes_changed_since(
+        &self,
+        connection: &mut DB::Connection,
+        version: i64,
+    ) -> Result<Vec<RouteRow>> {
+        query_as(concat!(
+            select_routes!(),
+            " AND m.name IN (SELECT entry FROM changes WHERE version > $1 AND kind = 'route')"
+        ))
+        .bind(version)
+        .fetch_all(connection)
+        .await
+        .map_err(failure::<DB>)
+    }
+
+    pub(super) async fn all_routes(&self, connection: &mut DB::Connection) -> Result<Vec<RouteRow>> {
+        query_as(select_routes!()).fetch_all(connection).await.map_err(failure::<DB>)
+    }
+
+    pub(super) async fn list_models(
+        &self,
+        connection: &mut DB::Connection,
+        page: Page,
+    ) -> Result<Vec<Model>> {
+        let rows = query_as::<DB, ModelRow>(concat!(
+            select!(), "WHERE m.id < $1 ORDER BY m.id DESC LIMIT $2"
+        ))
+        .bind(last(page))
+        .bind(i64::from(page.limit))
+        .fetch_all(connection)
+        .await
+        .map_err(failure::<DB>)?;
+        rows.into_iter().map(rows::model).collect()
+    }
+
+    pub(super) async fn find_model(
+        &self,
+        connection: &mut DB::Connection,
+        id: Uuid,
+    ) -> Result<Option<Model>> {
+        query_as::<DB, ModelRow>(concat!(select!(), "WHERE m.id = $1"))
+            .bind(id)
+            .fetch_optional(connection)
+            .await
+            .map_err(failure::<DB>)?
+            .map(rows::model)
+            .transpose()
+    }
+
+    pub(super) async fn insert_model(
+        &self,
+        connection: &mut DB::Connection,
+        model: &Model,
+    ) -> Result<()> {
+        query(
+            "INSERT INTO models (id, name, provider_id, provider_model_name, is_active, \
+             created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(model.id)
+        .bind(model.name.as_str().to_owned())
+        .bind(model.provider_id)
+        .bind(model.provider_model_name.clone().map(Name::into_string))
+        .bind(model.is_active)
+        .bind(model.created_at)
+        .bind(model.updated_at)
+        .execute(connection)
+        .await
+        .map_err(|error| name_taken::<DB>("model", &model.name, error))?;
+        Ok(())
+    }
+
+    pub(super) async fn store_model(
+        &self,
+        connection: &mut DB::Connection,
+        model: &Model,
+    ) -> Result<()> {
+        query(
+            "UPDATE models SET name = $2, provider_id = $3, provider_model_name = $4, \
+             is_active = $5, updated_at = $6 WHERE id = $1",
+        )
+        .bind(model.id)
+        .bind(model.name.as_str().to_owned())
+        .bind(model.provider_id)
+        .bind(model.provider_model_name.clone().map(Name::into_string))
+        .bind(model.is_active)
+        .bind(model.updated_at)
+        .execute(connection)
+        .await
+        .map_err(|error| name_taken::<DB>("model", &model.name, error))?;
+        Ok(())
+    }
+
+    pub(super) async fn remove_model(
+        &self,
+        connection: &mut DB::Connection,
+        id: Uuid,
+    ) -> Result<Option<()>> {
+        let deleted = query_scalar::<DB, Uuid>("DELETE FROM models WHERE id = $1 RETURNING id")
+            .bind(id)
+            .fetch_optional(connection)
+            .await
+            .map_err(failure::<DB>)?;
+        Ok(deleted.map(drop))
+    }
+}}

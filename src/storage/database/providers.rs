@@ -1,0 +1,129 @@
+//! Statements about providers.
+
+use sqlx::{query, query_as, query_scalar};
+use uuid::Uuid;
+
+use super::{
+    Page, Result, StorageError, for_every_driver,
+    rows::{self, ProviderRow},
+    sql::{failure, last, name_taken},
+};
+use crate::domain::Provider;
+
+macro_rules! columns {
+    () => {
+        "id, name, kind, base_url, api_key, is_active, created_at, updated_at"
+    };
+}
+
+for_every_driver! {; impl {
+    pub(super) async fn list_providers(
+        &self,
+        connection: &mut DB::Connection,
+        page: Page,
+    ) -> Result<Vec<Provider>> {
+        let rows = query_as::<DB, ProviderRow>(concat!(
+            "SELECT ", columns!(), " FROM providers WHERE id < $1 ORDER BY id DESC LIMIT $2"
+        ))
+        .bind(last(page))
+        .bind(i64::from(page.limit))
+        .fetch_all(connection)
+        .await
+        .map_err(failure::<DB>)?;
+        rows.into_iter().map(rows::provider).collect()
+    }
+
+    pub(super) async fn find_provider(
+        &self,
+        connection: &mut DB::Connection,
+        id: Uuid,
+    ) -> Result<Option<Provider>> {
+        query_as::<DB, ProviderRow>(concat!("SELECT ", columns!(), " FROM providers WHERE id = $1"))
+            .bind(id)
+            .fetch_optional(connection)
+            .await
+            .map_err(failure::<DB>)?
+            .map(rows::provider)
+            .transpose()
+    }
+
+    pub(super) async fn insert_provider(
+        &self,
+        connection: &mut DB::Connection,
+        provider: &Provider,
+    ) -> Result<()> {
+        query(concat!(
+            "INSERT INTO providers (", columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+        ))
+        .bind(provider.id)
+        .bind(provider.name.as_str().to_owned())
+        .bind(provider.kind.as_str().to_owned())
+        .bind(provider.base_url.as_str().to_owned())
+        .bind(provider.api_key.expose().to_owned())
+        .bind(provider.is_active)
+        .bind(provider.created_at)
+        .bind(provider.updated_at)
+        .execute(connection)
+        .await
+        .map_err(|error| name_taken::<DB>("provider", &provider.name, error))?;
+        Ok(())
+    }
+
+    pub(super) async fn store_provider(
+        &self,
+        connection: &mut DB::Connection,
+        provider: &Provider,
+    ) -> Result<()> {
+        query(
+            "UPDATE providers SET name = $2, kind = $3, base_url = $4, api_key = $5, \
+             is_active = $6, updated_at = $7 WHERE id = $1",
+        )
+        .bind(provider.id)
+        .bind(provider.name.as_str().to_owned())
+        .bind(provider.kind.as_str().to_owned())
+        .bind(provider.base_url.as_str().to_owned())
+        .bind(provider.api_key.expose().to_owned())
+        .bind(provider.is_active)
+        .bind(provider.updated_at)
+        .execute(connection)
+        .await
+        .map_err(|error| name_taken::<DB>("provider", &provider.name, error))?;
+        Ok(())
+    }
+
+    /// Deletes a provider that no model uses; `None` if there is none.
+    pub(super) async fn remove_provider(
+        &self,
+        connection: &mut DB::Connection,
+        id: Uuid,
+    ) -> Result<Option<()>> {
+        let models: Vec<String> =
+            query_scalar("SELECT name FROM models WHERE provider_id = $1 ORDER BY name")
+                .bind(id)
+                .fetch_all(&mut *connection)
+                .await
+                .map_err(failure::<DB>)?;
+        if !models.is_empty() {
+            return Err(StorageError::ProviderInUse { models });
+        }
+        let deleted = query_scalar::<DB, Uuid>("DELETE FROM providers WHERE id = $1 RETURNING id")
+            .bind(id)
+            .fetch_optional(connection)
+            .await
+            .map_err(failure::<DB>)?;
+        Ok(deleted.map(drop))
+    }
+
+    pub(super) async fn provider_name(
+        &self,
+        connection: &mut DB::Connection,
+        id: Uuid,
+    ) -> Result<String> {
+        query_scalar("SELECT name FROM providers WHERE id = $1")
+            .bind(id)
+            .fetch_optional(connection)
+            .await
+            .map_err(failure::<DB>)?
+            .ok_or(StorageError::UnknownProvider { id })
+    }
+}}

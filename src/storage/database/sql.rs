@@ -1,0 +1,232 @@
+//! A database behind one driver: its pool, time limits, and the protocol of a mutation.
+
+use std::{
+    future::Future,
+    ops::{Deref, DerefMut},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use chrono::{DateTime, SubsecRound, Utc};
+use sqlx::{
+    Connection, Database as Driver, Pool, Transaction, pool::PoolConnection, query_as, query_scalar,
+};
+use tokio::time::{Instant, timeout, timeout_at};
+use uuid::Uuid;
+
+use super::{Changes, Committed, Listener, Page, Result, StorageError, for_every_driver, rows};
+use crate::{domain::Name, settings::DatabaseSettings};
+
+/// The longest that a mutation, a list or one step of a dump may take. Look-ups have a limit of
+/// their own, `DATABASE_TIMEOUT`.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where the two databases differ.
+#[async_trait]
+pub(super) trait Dialect: Driver {
+    /// Opens a transaction that will write.
+    const BEGIN_WRITE: &'static str;
+    /// Opens a transaction whose reads all see the same moment.
+    const BEGIN_SNAPSHOT: &'static str;
+
+    /// Whether a failure is one of the server or the way to it, and not of what was asked.
+    fn is_outage(code: &str) -> bool;
+    /// Creates what is missing and migrates.
+    async fn prepare(sql: &Sql<Self>) -> Result<()>;
+    /// Opens a connection that hears of commits.
+    async fn listen(sql: &Sql<Self>) -> Result<Option<Listener>>;
+}
+
+/// A database behind one driver.
+pub(super) struct Sql<DB: Dialect> {
+    pub(super) pool: Pool<DB>,
+    pub(super) settings: DatabaseSettings,
+    pub(super) prepared: AtomicBool,
+}
+
+/// A connection that returns to the pool only when its work came to an end. One that was
+/// abandoned half-way (by a time limit, say) is closed, so that a hanging server can't use up
+/// the pool.
+pub(super) struct Lease<DB: Driver>(Option<PoolConnection<DB>>);
+
+impl<DB: Driver> Lease<DB> {
+    pub(super) fn done(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl<DB: Driver> Deref for Lease<DB> {
+    type Target = PoolConnection<DB>;
+
+    #[allow(
+        clippy::expect_used,
+        reason = "only `done` and `drop` take it, and both end the lease"
+    )]
+    fn deref(&self) -> &Self::Target {
+        self.0.as_ref().expect("leased")
+    }
+}
+
+impl<DB: Driver> DerefMut for Lease<DB> {
+    #[allow(
+        clippy::expect_used,
+        reason = "only `done` and `drop` take it, and both end the lease"
+    )]
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        self.0.as_mut().expect("leased")
+    }
+}
+
+impl<DB: Driver> Drop for Lease<DB> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            drop(connection.detach());
+        }
+    }
+}
+
+/// An open mutation: it holds the counter, so that versions become visible in order.
+pub(super) struct Mutation<'c, DB: Driver> {
+    transaction: Transaction<'c, DB>,
+    before: i64,
+}
+
+impl<DB: Dialect> Sql<DB> {
+    pub(super) fn new(pool: Pool<DB>, settings: &DatabaseSettings) -> Self {
+        Self {
+            pool,
+            settings: settings.clone(),
+            prepared: AtomicBool::new(false),
+        }
+    }
+
+    /// Runs `work` on a connection, within `limit`.
+    pub(super) async fn with<T>(
+        &self,
+        limit: Duration,
+        work: impl AsyncFnOnce(&mut DB::Connection) -> Result<T>,
+    ) -> Result<T> {
+        let deadline = Instant::now() + limit;
+        let mut lease = timeout_at(deadline, self.lease()).await.map_err(late)??;
+        let result = timeout_at(deadline, work(&mut lease)).await.map_err(late)?;
+        lease.done();
+        result
+    }
+
+    pub(super) async fn lease(&self) -> Result<Lease<DB>> {
+        if !self.prepared.load(Ordering::Acquire) {
+            return Err(unavailable("the database has not been reached yet"));
+        }
+        let connection = self.pool.acquire().await.map_err(failure::<DB>)?;
+        Ok(Lease(Some(connection)))
+    }
+}
+
+fn late<E>(_: E) -> StorageError {
+    unavailable("the database did not answer in time")
+}
+
+pub(super) async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T>> + Send,
+) -> Result<T> {
+    timeout(limit, work).await.map_err(late)?
+}
+
+pub(super) fn unavailable(reason: impl Into<String>) -> StorageError {
+    StorageError::Unavailable {
+        reason: reason.into(),
+    }
+}
+
+/// Tells an outage from a defect. No text of the driver's reaches a caller in the first case.
+pub(super) fn failure<DB: Dialect>(error: sqlx::Error) -> StorageError {
+    let outage = match &error {
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| DB::is_outage(&code)),
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        _ => false,
+    };
+    if outage {
+        log::debug!("database: {error}");
+        unavailable("the database cannot be reached")
+    } else {
+        StorageError::Broken {
+            reason: format!("database: {error}"),
+        }
+    }
+}
+
+pub(super) fn now() -> DateTime<Utc> {
+    // PostgreSQL keeps microseconds; an answer shall show what is stored.
+    Utc::now().trunc_subsecs(6)
+}
+
+pub(super) fn last(page: Page) -> Uuid {
+    page.after.unwrap_or(Uuid::max())
+}
+
+/// A name that is taken, told from every other failure.
+pub(super) fn name_taken<DB: Dialect>(
+    kind: &'static str,
+    name: &Name,
+    error: sqlx::Error,
+) -> StorageError {
+    match &error {
+        sqlx::Error::Database(database) if database.is_unique_violation() => {
+            StorageError::NameTaken {
+                kind,
+                name: name.as_str().to_owned(),
+            }
+        }
+        _ => failure::<DB>(error),
+    }
+}
+
+for_every_driver! {; impl {
+    /// Runs `work` as one transaction and commits it; `None` means that there was nothing to do it
+    /// to. Answers what the caches must hear.
+    pub(super) async fn mutate<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut DB::Connection) -> Result<Option<T>>,
+    ) -> Result<Option<Committed<T>>> {
+        self.with(PATIENCE, async |connection| {
+            let mut mutation = self.begin(connection).await?;
+            match work(&mut mutation.transaction).await? {
+                Some(value) => self.commit(mutation, value).await.map(Some),
+                None => Ok(None),
+            }
+        })
+        .await
+    }
+
+    async fn begin<'c>(&self, connection: &'c mut DB::Connection) -> Result<Mutation<'c, DB>> {
+        let mut transaction = connection.begin_with(DB::BEGIN_WRITE).await.map_err(failure::<DB>)?;
+        let before = query_scalar("UPDATE change_counter SET version = version RETURNING version")
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(failure::<DB>)?;
+        Ok(Mutation { transaction, before })
+    }
+
+    /// Commits, and answers what the caches must hear.
+    async fn commit<T>(&self, mut mutation: Mutation<'_, DB>, value: T) -> Result<Committed<T>> {
+        let stamp = self.read_stamp(&mut mutation.transaction).await?;
+        let entries = query_as::<DB, (String, String)>(
+            "SELECT kind, entry FROM changes WHERE version > $1",
+        )
+        .bind(mutation.before)
+        .fetch_all(&mut *mutation.transaction)
+        .await
+        .map_err(failure::<DB>)?;
+        let entries = entries.into_iter().map(rows::entry).collect::<Result<_>>()?;
+        mutation.transaction.commit().await.map_err(failure::<DB>)?;
+        let changes = Changes { before: mutation.before, stamp, entries };
+        Ok(Committed { value, changes })
+    }
+}}
