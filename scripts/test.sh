@@ -110,9 +110,9 @@ run_step() {
   local step=$1 started=$SECONDS
   CURRENT=$step
   printf '\n==== %s ====\n' "$step"
-  case $step in
-    *postgres | *replicas) start_services ;;
-  esac
+  if needs_services "$step"; then
+    start_services
+  fi
   in_step "$step" </dev/null &
   CHILD=$!
   wait "$CHILD"
@@ -124,13 +124,15 @@ run_step() {
 
 in_step() {
   trap - EXIT HUP INT TERM
-  if [[ $1 == *postgres ]]; then
+  if needs_services "$1"; then
     eval "$(scripts/services.sh env)"
   else
     unset DATABASE_URL REDIS_URL
   fi
   "${1//-/_}"
 }
+
+needs_services() { [[ $1 == *postgres || $1 == *replicas ]]; }
 
 # Those that were up before, a developer's, stay up.
 start_services() {

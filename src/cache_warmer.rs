@@ -232,10 +232,12 @@ impl Warmer {
         }
     }
 
-    /// Tier 1 first, so that this replica is right whatever becomes of Redis.
+    /// Tier 1 first, so that this replica is right whatever becomes of Redis. The version is made
+    /// known before anything is taken out: a look-up that begins in between must not believe an
+    /// older Redis, and put back what has just gone.
     fn apply_commit(&mut self, changes: Changes, applied: oneshot::Sender<()>) {
-        self.tiers.memory.invalidate(&changes.entries);
         self.tiers.freshness.hear(changes.stamp);
+        self.tiers.memory.invalidate(&changes.entries);
         if let Some(position) = &mut self.position
             && position.epoch == changes.stamp.epoch
             && position.version == changes.before
@@ -252,11 +254,10 @@ impl Warmer {
         }
     }
 
-    /// A look-up saw Redis ahead. While the database is heard, the log will tell what changed;
-    /// cut off from it, everything that is held may be outdated.
+    /// A look-up saw Redis ahead while the database could not be heard: everything that is held
+    /// may be outdated. While it can be heard, it is the judge.
     fn hear_from_redis(&mut self, stamp: Stamp) {
-        let is_news = self.tiers.freshness.hear(stamp);
-        if is_news && !self.tiers.freshness.is_trusted() {
+        if !self.tiers.freshness.is_trusted() && self.tiers.freshness.hear(stamp) {
             self.tiers.memory.invalidate(&[Entry::Everything]);
         }
     }
@@ -300,24 +301,30 @@ impl Warmer {
 
     /// Brings tier 1 up to what was heard, and only then renews its lease.
     fn take_in(&mut self, news: &News) {
-        self.tiers.memory.invalidate(&news.entries);
         let went_back = news
             .position
             .is_some_and(|position| !news.stamp.covers(&position));
+        // This replica's own commits have often been applied by the time that the log tells of
+        // them; to drop what was filled since would be a waste.
+        let is_old = self
+            .position
+            .is_some_and(|position| position.covers(&news.stamp));
         if went_back {
-            log::warn!("database: it is another one, or a backup was restored; starting afresh");
-            self.tiers.freshness.restart_from(news.stamp);
-            self.position = Some(news.stamp);
-        } else {
+            self.start_afresh(news.stamp);
+        } else if !is_old {
             self.tiers.freshness.hear(news.stamp);
-            let is_ahead = self
-                .position
-                .is_none_or(|position| news.stamp.covers(&position));
-            if is_ahead {
-                self.position = Some(news.stamp);
-            }
+            self.tiers.memory.invalidate(&news.entries);
+            self.position = Some(news.stamp);
         }
         self.tiers.freshness.renew(news.asked);
+    }
+
+    /// The database is behind what was known of it: its word counts, and nothing that is held.
+    fn start_afresh(&mut self, stamp: Stamp) {
+        log::warn!("database: it is another one, or a backup was restored; starting afresh");
+        self.tiers.freshness.restart_from(stamp);
+        self.tiers.memory.invalidate(&[Entry::Everything]);
+        self.position = Some(stamp);
     }
 
     fn start_push(&mut self) {
@@ -328,12 +335,11 @@ impl Warmer {
             return;
         }
         self.pushed_now.append(&mut self.pushed_next);
-        let heard = self.tiers.freshness.known();
         self.pushing.start(push(
             Arc::clone(redis),
             Arc::clone(&self.tiers.database),
             self.writer.take(),
-            heard,
+            self.position,
         ));
     }
 
@@ -342,6 +348,11 @@ impl Warmer {
             Ok(Outcome::Whole(stamp)) => self.take_in_mark(*stamp, pushing.asked),
             Ok(Outcome::Overtaken) => true,
             Ok(Outcome::NeedsWarmUp) => {
+                self.start_warm_up();
+                false
+            }
+            Ok(Outcome::AheadOfDatabase(stamp)) => {
+                self.start_afresh(*stamp);
                 self.start_warm_up();
                 false
             }
@@ -520,6 +531,8 @@ enum Outcome {
     Overtaken,
     /// Redis holds nothing that a delta could build on.
     NeedsWarmUp,
+    /// Redis held what the database doesn't know any more; this is what the database knows.
+    AheadOfDatabase(Stamp),
 }
 
 /// Sees that Redis answers and is whole, and brings it up to date by a delta where it is behind.
@@ -576,9 +589,13 @@ async fn catch_up(
                     return Ok(Outcome::Whole(stamp));
                 }
             }
-            _ => {
+            delta => {
                 redis.forget(writer, &mark).await?;
-                return Ok(Outcome::NeedsWarmUp);
+                return Ok(match delta.stamp() {
+                    // The mark was read first, so this is no race.
+                    stamp if mark.stamp.is_ahead_of(&stamp) => Outcome::AheadOfDatabase(stamp),
+                    _ => Outcome::NeedsWarmUp,
+                });
             }
         }
     }

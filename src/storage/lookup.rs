@@ -83,26 +83,40 @@ pub(super) async fn ask_below<L: Lookup>(shared: &Arc<Shared>, key: L) -> Result
 }
 
 async fn walk<L: Lookup>(shared: &Shared, key: L, ticket: Ticket) -> Result<Option<L::Found>> {
-    if let Some(answer) = ask_redis(shared, &key, ticket).await {
-        return Ok(answer);
-    }
+    let ahead = match ask_redis(shared, &key, ticket).await {
+        Some(Told::Current(answer)) => return Ok(answer),
+        Some(Told::Ahead(stamp, answer)) => Some((stamp, answer)),
+        None => None,
+    };
     match ask_database(shared, &key).await {
         Ok(answer) => {
             let answers = L::answers(shared);
             shared.memory.fill(answers, ticket, key, answer.clone());
             Ok(answer)
         }
-        Err(outage @ StorageError::Unavailable { .. }) => held(shared, &key).ok_or(outage),
+        Err(outage @ StorageError::Unavailable { .. }) => match ahead {
+            Some((stamp, answer)) => {
+                shared.warmer.heard(stamp);
+                Ok(answer)
+            }
+            None => held(shared, &key).ok_or(outage),
+        },
         Err(error) => Err(error),
     }
 }
 
+/// What a Redis that can be relied on says.
+enum Told<T> {
+    /// At the very version that this replica has heard of.
+    Current(Option<T>),
+    /// At a later one: news on its way, or a backup of the database was restored. The database
+    /// tells; Redis is believed where it can't be asked. Such an answer is not kept: tier 1 would
+    /// mix two versions.
+    Ahead(Stamp, Option<T>),
+}
+
 /// `None`: Redis is away, not whole, or behind what this replica has heard of.
-async fn ask_redis<L: Lookup>(
-    shared: &Shared,
-    key: &L,
-    ticket: Ticket,
-) -> Option<Option<L::Found>> {
+async fn ask_redis<L: Lookup>(shared: &Shared, key: &L, ticket: Ticket) -> Option<Told<L::Found>> {
     let redis = shared.redis.as_ref()?;
     let asked = Instant::now();
     let (stamp, answer) = key.in_redis(redis).await?;
@@ -113,12 +127,11 @@ async fn ask_redis<L: Lookup>(
                 .memory
                 .fill(answers, ticket, key.clone(), answer.clone());
             shared.freshness.contacted(asked);
+            Some(Told::Current(answer))
         }
-        Some(known) if !stamp.covers(&known) => return None,
-        // Redis knows more than this replica, which must not mix the two in tier 1.
-        _ => shared.warmer.heard(stamp),
+        Some(known) if !stamp.covers(&known) => None,
+        _ => Some(Told::Ahead(stamp, answer)),
     }
-    Some(answer)
 }
 
 async fn ask_database<L: Lookup>(shared: &Shared, key: &L) -> Result<Option<L::Found>> {

@@ -160,7 +160,8 @@ async fn a_redis_that_lost_or_gained_entries_is_not_believed() {
 async fn contents_of_another_database_are_not_believed() {
     let (mine, theirs) = (Site::new().await, Site::new().await);
     let one = mine.serving().await;
-    let stranger = theirs.serving().await.issue().await;
+    let their_replica = theirs.serving().await;
+    let stranger = their_replica.issue().await;
     let mut redis = mine.redis().await;
     let their_mark = theirs.redis().await.whole().await;
     let key = one.issue().await;

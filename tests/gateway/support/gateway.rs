@@ -147,8 +147,8 @@ impl TestGateway {
     pub(crate) async fn restart(mut self) -> Self {
         self.ask_to_stop().await;
         assert!(self.ended().await, "{}", self.log());
-        let settings: Vec<_> = self
-            .settings
+        let settings = self.settings.clone();
+        let settings: Vec<_> = settings
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
@@ -186,6 +186,19 @@ impl TestGateway {
             201
         );
         provider
+    }
+}
+
+impl Drop for TestGateway {
+    fn drop(&mut self) {
+        #[allow(clippy::print_stderr, reason = "the log explains a failure")]
+        if std::thread::panicking() {
+            eprintln!(
+                "---- log of the gateway on {} ----\n{}",
+                self.address,
+                self.log()
+            );
+        }
     }
 }
 
