@@ -58,8 +58,7 @@ async fn redis_is_full_again_after_it_was_emptied() {
         redis.whole().await;
         redis.empty().await;
         assert_eq!(replica.status(&key.key).await, 200);
-        redis.whole().await;
-        assert_eq!(redis.keys().await, hashes([key.key.as_str()]));
+        redis.holds(&[&key.key]).await;
         assert_eq!(redis.models().await, [MODEL]);
     }
 }
@@ -103,11 +102,8 @@ async fn two_replicas_that_write_at_once_leave_redis_right() {
     let kept = futures_util::future::join_all(writing).await;
     let kept: Vec<String> = kept.into_iter().flatten().collect();
     let mut redis = site.redis().await;
-    let expected = hashes(kept.iter().map(String::as_str));
-    crate::support::soon("Redis to hold what the database holds", async {
-        while redis.keys().await != expected {}
-    })
-    .await;
+    let expected: Vec<_> = kept.iter().map(String::as_str).collect();
+    redis.holds(&expected).await;
     for key in &kept {
         for replica in &replicas {
             replica.answers(key, 200).await;
@@ -173,10 +169,7 @@ async fn contents_of_another_database_are_not_believed() {
     redis.set_mark(&format!("{epoch}:999:1:0")).await;
     assert_eq!(one.status(&stranger.key).await, 401);
     assert_eq!(one.status(&key.key).await, 200);
-    crate::support::soon("Redis to hold this database's keys", async {
-        while redis.keys().await != hashes([key.key.as_str()]) {}
-    })
-    .await;
+    redis.holds(&[&key.key]).await;
 }
 
 /// A backup was restored: the counter went back, and everything that was held is worth nothing.
@@ -191,8 +184,5 @@ async fn a_database_that_went_back_in_time_is_believed() {
         .await;
     one.answers(&key.key, 401).await;
     let mut redis = site.redis().await;
-    crate::support::soon("Redis to forget the key", async {
-        while !redis.keys().await.is_empty() || redis.mark().await.is_none() {}
-    })
-    .await;
+    redis.holds(&[]).await;
 }

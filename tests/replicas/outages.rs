@@ -20,11 +20,7 @@ async fn without_redis_the_database_answers() {
     replica.becomes(200, Some("ready")).await;
 
     replica.to_redis.mend();
-    let mut redis = site.redis().await;
-    crate::support::soon("Redis to catch up", async {
-        while redis.keys().await != crate::site::hashes([new.key.as_str()]) {}
-    })
-    .await;
+    site.redis().await.holds(&[&new.key]).await;
 }
 
 #[actix_web::test]
@@ -77,7 +73,7 @@ async fn without_the_database_the_caches_serve_and_admin_calls_change_nothing() 
     let (warm, cold) = (site.serving().await, site.replica(&[]).await);
     let key = warm.issue().await;
     assert_eq!(warm.status(&key.key).await, 200);
-    site.redis().await.whole().await;
+    site.redis().await.holds(&[&key.key]).await;
     warm.to_database.cut();
     cold.to_database.cut();
     // One has it in memory, the other asks Redis; both stay ready.
@@ -184,7 +180,7 @@ async fn a_start_without_the_database_serves_from_a_whole_redis() {
     let site = Site::new().await;
     let first = site.serving().await;
     let key = first.issue().await;
-    site.redis().await.whole().await;
+    site.redis().await.holds(&[&key.key]).await;
     let (to_redis, to_database) = site.cables().await;
     to_database.cut();
     let replica = site.replica_behind(to_redis, to_database, &[]).await;

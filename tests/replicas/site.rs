@@ -239,6 +239,17 @@ impl Redis {
     }
 }
 
+impl Redis {
+    /// Waits until it is whole and holds just these keys.
+    pub(crate) async fn holds(&mut self, keys: &[&str]) {
+        let expected = hashes(keys.iter().copied());
+        soon("Redis to hold what the database holds", async {
+            while self.mark().await.is_none() || self.keys().await != expected {}
+        })
+        .await;
+    }
+}
+
 /// What a key is stored as.
 pub(crate) fn hash(key: &str) -> String {
     crate::support::http::sha256(key.as_bytes())
