@@ -264,9 +264,11 @@ impl Warmer {
 
     fn start_hearing(&mut self, listener: Option<Listener>, wait: Duration) {
         let database = Arc::clone(&self.tiers.database);
-        let (position, prepared) = (self.position, self.position.is_some());
-        self.hearing
-            .start(hear(database, listener, position, prepared, wait));
+        let standing = Standing {
+            position: self.position,
+            known: self.tiers.freshness.known(),
+        };
+        self.hearing.start(hear(database, listener, standing, wait));
     }
 
     fn finish_hearing(&mut self, hearing: Hearing) {
@@ -301,30 +303,24 @@ impl Warmer {
 
     /// Brings tier 1 up to what was heard, and only then renews its lease.
     fn take_in(&mut self, news: &News) {
-        let went_back = news
-            .position
-            .is_some_and(|position| !news.stamp.covers(&position));
+        // Whatever was heard of before the question was asked had been committed by then.
+        let went_back = news.known.is_some_and(|known| !news.stamp.covers(&known));
         // This replica's own commits have often been applied by the time that the log tells of
         // them; to drop what was filled since would be a waste.
         let is_old = self
             .position
             .is_some_and(|position| position.covers(&news.stamp));
         if went_back {
-            self.start_afresh(news.stamp);
+            log::warn!("database: it is another one, or a backup was restored; starting afresh");
+            self.tiers.freshness.restart_from(news.stamp);
+            self.tiers.memory.invalidate(&[Entry::Everything]);
+            self.position = Some(news.stamp);
         } else if !is_old {
             self.tiers.freshness.hear(news.stamp);
             self.tiers.memory.invalidate(&news.entries);
             self.position = Some(news.stamp);
         }
         self.tiers.freshness.renew(news.asked);
-    }
-
-    /// The database is behind what was known of it: its word counts, and nothing that is held.
-    fn start_afresh(&mut self, stamp: Stamp) {
-        log::warn!("database: it is another one, or a backup was restored; starting afresh");
-        self.tiers.freshness.restart_from(stamp);
-        self.tiers.memory.invalidate(&[Entry::Everything]);
-        self.position = Some(stamp);
     }
 
     fn start_push(&mut self) {
@@ -348,11 +344,6 @@ impl Warmer {
             Ok(Outcome::Whole(stamp)) => self.take_in_mark(*stamp, pushing.asked),
             Ok(Outcome::Overtaken) => true,
             Ok(Outcome::NeedsWarmUp) => {
-                self.start_warm_up();
-                false
-            }
-            Ok(Outcome::AheadOfDatabase(stamp)) => {
-                self.start_afresh(*stamp);
                 self.start_warm_up();
                 false
             }
@@ -421,23 +412,31 @@ struct Hearing {
 struct News {
     /// When the question was asked: whatever happened later may be missing.
     asked: Instant,
-    /// Where tier 1 stood then.
-    position: Option<Stamp>,
+    /// The newest version heard of before, from anyone.
+    known: Option<Stamp>,
     stamp: Stamp,
     entries: Vec<Entry>,
+}
+
+/// What a hearing goes out from.
+struct Standing {
+    /// Where tier 1 stands; nowhere before the first hearing.
+    position: Option<Stamp>,
+    /// The newest version heard of, from anyone.
+    known: Option<Stamp>,
 }
 
 /// Waits for a notification or for `wait`, then reads the counter, and the log if it moved.
 async fn hear(
     database: Arc<dyn Database>,
     listener: Option<Listener>,
-    position: Option<Stamp>,
-    prepared: bool,
+    standing: Standing,
     wait: Duration,
 ) -> Hearing {
+    let Standing { position, known } = standing;
     let mut listener = await_commit(listener, wait).await;
     let news = async {
-        if !prepared {
+        if position.is_none() {
             database.prepare().await?;
         }
         if listener.is_none() {
@@ -450,7 +449,7 @@ async fn hear(
         let (stamp, entries) = read_log(&*database, position, stamp).await?;
         Ok(News {
             asked,
-            position,
+            known,
             stamp,
             entries,
         })
@@ -531,8 +530,6 @@ enum Outcome {
     Overtaken,
     /// Redis holds nothing that a delta could build on.
     NeedsWarmUp,
-    /// Redis held what the database doesn't know any more; this is what the database knows.
-    AheadOfDatabase(Stamp),
 }
 
 /// Sees that Redis answers and is whole, and brings it up to date by a delta where it is behind.
@@ -589,13 +586,9 @@ async fn catch_up(
                     return Ok(Outcome::Whole(stamp));
                 }
             }
-            delta => {
+            _ => {
                 redis.forget(writer, &mark).await?;
-                return Ok(match delta.stamp() {
-                    // The mark was read first, so this is no race.
-                    stamp if mark.stamp.is_ahead_of(&stamp) => Outcome::AheadOfDatabase(stamp),
-                    _ => Outcome::NeedsWarmUp,
-                });
+                return Ok(Outcome::NeedsWarmUp);
             }
         }
     }

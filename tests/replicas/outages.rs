@@ -203,3 +203,26 @@ async fn a_start_without_the_database_serves_from_a_whole_redis() {
     let new = replica.issue().await;
     assert_eq!(replica.status(&new.key).await, 200);
 }
+
+/// A backup was restored while nobody looked: Redis is ahead of the database, and of this replica
+/// alone.
+#[actix_web::test]
+async fn a_start_from_redis_does_not_outlive_an_older_database() {
+    let site = Site::new().await;
+    let key = {
+        let first = site.serving().await;
+        let key = first.issue().await;
+        site.redis().await.comes_to_hold([key.key.as_str()]).await;
+        key
+    };
+    let (to_redis, to_database) = site.cables().await;
+    to_database.cut();
+    let replica = site.replica_behind(to_redis, to_database, &[]).await;
+    assert_eq!(replica.status(&key.key).await, 200);
+    site.restore_without_keys().await;
+    replica.to_database.mend();
+    replica.answers(&key.key, 401).await;
+    let new = replica.issue().await;
+    assert_eq!(replica.status(&new.key).await, 200);
+    site.redis().await.comes_to_hold([new.key.as_str()]).await;
+}

@@ -95,6 +95,13 @@ impl Site {
         found.unwrap().1
     }
 
+    /// Takes the database back to before its last change and without any key, as a backup would.
+    pub(crate) async fn restore_without_keys(&self) {
+        self.storage
+            .execute("ALTER TABLE user_keys DISABLE TRIGGER ALL; DELETE FROM user_keys; UPDATE change_counter SET version = version - 1; DELETE FROM changes WHERE version > (SELECT version FROM change_counter); ALTER TABLE user_keys ENABLE TRIGGER ALL")
+            .await;
+    }
+
     /// A connection to Redis, past the cables, and the names of what is there.
     pub(crate) async fn redis(&self) -> Redis {
         let client = redis::Client::open(env::var("REDIS_URL").unwrap()).unwrap();
@@ -224,6 +231,13 @@ impl Redis {
     pub(crate) async fn empty(&mut self) {
         let names = ["mark", "keys", "routes"].map(|part| self.name(part));
         let () = self.connection.del(&names).await.unwrap();
+    }
+
+    /// Waits until it holds just these keys.
+    pub(crate) async fn comes_to_hold<'k>(&mut self, keys: impl IntoIterator<Item = &'k str>) {
+        let expected = hashes(keys);
+        let change = async { while self.keys().await != expected {} };
+        soon("Redis to hold just the active keys", change).await;
     }
 
     /// Waits until there is a mark.

@@ -54,11 +54,6 @@ impl Stamp {
     pub fn covers(&self, other: &Self) -> bool {
         self.epoch == other.epoch && self.version >= other.version
     }
-
-    /// Whether it is a later one of the same database.
-    pub fn is_ahead_of(&self, other: &Self) -> bool {
-        self.epoch == other.epoch && self.version > other.version
-    }
 }
 
 /// What a change is about, as the caches name it.
