@@ -66,6 +66,10 @@ fn settings() -> Result<Settings, String> {
 fn serve() -> Result<(), String> {
     let settings = settings()?;
     telemetry::start();
+    // One for every TLS connection of the process: to providers, PostgreSQL and Redis.
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| "a provider of cryptography was installed already".to_owned())?;
     let run = async {
         let application = Application::build(settings).await?;
         application.run_until_stopped().await
