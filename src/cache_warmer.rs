@@ -257,7 +257,8 @@ impl Warmer {
     /// A look-up saw Redis ahead while the database could not be heard: everything that is held
     /// may be outdated. While it can be heard, it is the judge.
     fn hear_from_redis(&mut self, stamp: Stamp) {
-        if !self.tiers.freshness.is_trusted() && self.tiers.freshness.hear(stamp) {
+        let is_cut_off = !self.database_answers || !self.tiers.freshness.is_trusted();
+        if is_cut_off && self.tiers.freshness.hear(stamp) {
             self.tiers.memory.invalidate(&[Entry::Everything]);
         }
     }

@@ -1,11 +1,7 @@
 //! `Cable`: a TCP relay between a gateway and one of its servers that a test can cut, freeze and
 //! slow down.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, thread, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -13,7 +9,8 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::watch,
+    runtime,
+    sync::{oneshot, watch},
     task::JoinSet,
     time::sleep,
 };
@@ -29,29 +26,31 @@ enum Condition {
     Cut,
 }
 
-/// A relay to one server. It ends with this value.
+/// A relay to one server. It ends with this value, and has a thread of its own so that its
+/// connections end although the test's thread may be waiting for that: PostgreSQL drops no database
+/// while somebody is half-way through logging in.
 #[derive(Debug)]
 pub(crate) struct Cable {
     address: SocketAddr,
     condition: watch::Sender<Condition>,
-    _tasks: Arc<Mutex<JoinSet<()>>>,
+    _end: oneshot::Sender<()>,
 }
 
 impl Cable {
     /// Lays a cable to the server that `url` names.
-    pub(crate) async fn to(url: &str) -> Self {
+    pub(crate) fn to(url: &str) -> Self {
         let url = url::Url::parse(url).unwrap();
         let server = (url.host_str().unwrap().to_owned(), url.port().unwrap());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let (condition, watched) = watch::channel(Condition::Whole(Duration::ZERO));
-        let tasks = Arc::new(Mutex::new(JoinSet::new()));
-        let accepting = accept(listener, server, watched, Arc::downgrade(&tasks));
-        tasks.lock().unwrap().spawn(accepting);
+        let (end, ended) = oneshot::channel();
+        thread::spawn(move || relay(listener, server, watched, ended));
         Self {
             address,
             condition,
-            _tasks: tasks,
+            _end: end,
         }
     }
 
@@ -82,21 +81,36 @@ impl Cable {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
+/// Relays until the other end of `ended` is gone; then every connection ends too.
+fn relay(
+    listener: std::net::TcpListener,
     server: (String, u16),
     condition: watch::Receiver<Condition>,
-    tasks: std::sync::Weak<Mutex<JoinSet<()>>>,
+    ended: oneshot::Receiver<()>,
 ) {
-    while let Ok((client, _)) = listener.accept().await {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    runtime.unwrap().block_on(async {
+        tokio::select! {
+            accepted = accept(listener, server, condition) => accepted.unwrap(),
+            _ = ended => {}
+        }
+    });
+}
+
+async fn accept(
+    listener: std::net::TcpListener,
+    server: (String, u16),
+    condition: watch::Receiver<Condition>,
+) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let mut connections = JoinSet::new();
+    loop {
+        let (client, _) = listener.accept().await?;
         if *condition.borrow() == Condition::Cut {
             continue;
         }
-        let Some(tasks) = tasks.upgrade() else { return };
-        let carrying = carry(client, server.clone(), condition.clone());
-        let mut tasks = tasks.lock().unwrap();
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn(carrying);
+        while connections.try_join_next().is_some() {}
+        connections.spawn(carry(client, server.clone(), condition.clone()));
     }
 }
 
@@ -114,7 +128,7 @@ async fn carry(client: TcpStream, server: (String, u16), condition: watch::Recei
             pass(client_in, server_out, condition.clone()),
             pass(server_in, client_out, condition),
         )?;
-        Ok::<_, std::io::Error>(())
+        Ok::<_, io::Error>(())
     };
     tokio::select! {
         _ = both_ways => {}
@@ -126,7 +140,7 @@ async fn pass(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut condition: watch::Receiver<Condition>,
-) -> std::io::Result<()> {
+) -> io::Result<()> {
     let mut piece = vec![0; 64 * 1024];
     loop {
         let length = from.read(&mut piece).await?;

@@ -26,7 +26,7 @@ async fn without_redis_the_database_answers() {
 #[actix_web::test]
 async fn a_start_without_redis_serves_from_the_database() {
     let site = Site::new().await;
-    let (to_redis, to_database) = site.cables().await;
+    let (to_redis, to_database) = site.cables();
     to_redis.cut();
     let replica = site.replica_behind(to_redis, to_database, &[]).await;
     replica
@@ -181,7 +181,7 @@ async fn a_start_without_the_database_serves_from_a_whole_redis() {
     let first = site.serving().await;
     let key = first.issue().await;
     site.redis().await.holds(&[&key.key]).await;
-    let (to_redis, to_database) = site.cables().await;
+    let (to_redis, to_database) = site.cables();
     to_database.cut();
     let replica = site.replica_behind(to_redis, to_database, &[]).await;
     assert_eq!(replica.status(&key.key).await, 200);
@@ -215,7 +215,7 @@ async fn a_start_from_redis_does_not_outlive_an_older_database() {
         site.redis().await.comes_to_hold([key.key.as_str()]).await;
         key
     };
-    let (to_redis, to_database) = site.cables().await;
+    let (to_redis, to_database) = site.cables();
     to_database.cut();
     let replica = site.replica_behind(to_redis, to_database, &[]).await;
     assert_eq!(replica.status(&key.key).await, 200);
@@ -225,4 +225,28 @@ async fn a_start_from_redis_does_not_outlive_an_older_database() {
     let new = replica.issue().await;
     assert_eq!(replica.status(&new.key).await, 200);
     site.redis().await.comes_to_hold([new.key.as_str()]).await;
+}
+
+/// What a replica heard of before it was cut off from both is not forgotten with the last of them.
+#[actix_web::test]
+async fn what_redis_was_ahead_of_is_not_served_once_redis_is_gone_too() {
+    let site = Site::new().await;
+    let (one, other) = (site.serving().await, site.replica(&[]).await);
+    let (known_to_be_revoked, revoked) = (one.issue().await, one.issue().await);
+    for key in [&known_to_be_revoked, &revoked] {
+        other.answers(&key.key, 200).await;
+    }
+    other.to_database.cut();
+    one.revoke(&revoked).await;
+    one.revoke(&known_to_be_revoked).await;
+    // At once, so that its lease has yet to end: a key that it doesn't hold is looked up in Redis.
+    other
+        .answers("sk-00000000-0000-4000-8000-000000000000", 401)
+        .await;
+    other.answers(&known_to_be_revoked.key, 401).await;
+    other.to_redis.cut();
+    other.becomes(200, Some("degraded")).await;
+    for key in [&known_to_be_revoked, &revoked] {
+        assert_ne!(other.status(&key.key).await, 200);
+    }
 }

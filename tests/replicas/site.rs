@@ -58,14 +58,14 @@ impl Site {
 
     /// A replica, with some settings of its own.
     pub(crate) async fn replica(&self, settings: &[(&str, &str)]) -> Replica {
-        let (to_redis, to_database) = self.cables().await;
+        let (to_redis, to_database) = self.cables();
         self.replica_behind(to_redis, to_database, settings).await
     }
 
-    pub(crate) async fn cables(&self) -> (Cable, Cable) {
+    pub(crate) fn cables(&self) -> (Cable, Cable) {
         (
-            Cable::to(&env::var("REDIS_URL").unwrap()).await,
-            Cable::to(&self.storage.url()).await,
+            Cable::to(&env::var("REDIS_URL").unwrap()),
+            Cable::to(&self.storage.url()),
         )
     }
 
