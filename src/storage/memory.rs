@@ -57,10 +57,14 @@ impl<K: Hash + Eq + Clone, V: Clone> Answers<K, V> {
         }
     }
 
+    /// The newer answer counts: nothing stays held to be present that is known to be absent.
     fn insert(&self, key: K, value: Option<V>) {
         match value {
             Some(value) => self.present.insert(key, value),
-            None => self.absent.insert(key, ()),
+            None => {
+                self.present.remove(&key);
+                self.absent.insert(key, ());
+            }
         }
     }
 
@@ -157,6 +161,16 @@ mod tests {
         assert_eq!(memory.keys.get(&other), Some(Some(())));
         memory.invalidate(&[Entry::Everything]);
         assert_eq!(memory.keys.get(&other), None);
+    }
+
+    #[test]
+    fn the_newer_answer_counts() {
+        let memory = Memory::new(10);
+        let hash = PlainKey::generate().hash();
+        for answer in [Some(()), None, Some(()), None] {
+            memory.fill(&memory.keys, memory.ticket(), hash, answer);
+            assert_eq!(memory.keys.get(&hash), Some(answer));
+        }
     }
 
     #[test]
