@@ -26,7 +26,7 @@ use crate::storage::{
     database::{Changes, Database, Delta, Entry, Listener, Stamp},
     freshness::Freshness,
     memory::Memory,
-    redis_cache::{RedisCache, Writer},
+    redis_cache::{Mark, RedisCache, Writer},
 };
 
 /// Messages that may wait. Senders wait when it is full; there are never more than admin calls.
@@ -165,7 +165,9 @@ struct Warmer {
     /// No warm-up before this time.
     warm_up_not_before: Instant,
     rewarm: Interval,
-    database_answers: bool,
+    /// Whether the last push found Redis, and the last warm-up succeeded: each change is logged.
+    redis_answers: bool,
+    warm_ups_succeed: bool,
 }
 
 enum Event {
@@ -194,7 +196,8 @@ impl Warmer {
             writer: None,
             warm_up_not_before: Instant::now(),
             rewarm,
-            database_answers: true,
+            redis_answers: true,
+            warm_ups_succeed: true,
         }
     }
 
@@ -257,7 +260,8 @@ impl Warmer {
     /// A look-up saw Redis ahead while the database could not be heard: everything that is held
     /// may be outdated. While it can be heard, it is the judge.
     fn hear_from_redis(&mut self, stamp: Stamp) {
-        let is_cut_off = !self.database_answers || !self.tiers.freshness.is_trusted();
+        let freshness = &self.tiers.freshness;
+        let is_cut_off = !freshness.database_answers() || !freshness.is_trusted();
         if is_cut_off && self.tiers.freshness.hear(stamp) {
             self.tiers.memory.invalidate(&[Entry::Everything]);
         }
@@ -269,23 +273,29 @@ impl Warmer {
             position: self.position,
             known: self.tiers.freshness.known(),
         };
-        self.hearing.start(hear(database, listener, standing, wait));
+        let freshness = Arc::clone(&self.tiers.freshness);
+        self.hearing
+            .start(hear(database, freshness, listener, standing, wait));
     }
 
     fn finish_hearing(&mut self, hearing: Hearing) {
         match hearing.news {
             Ok(news) => {
+                let is_first = self.position.is_none();
                 self.take_in(&news);
-                if !self.database_answers {
+                if self.tiers.freshness.set_database_answers(true) {
                     log::info!("database: answers again");
                 }
-                self.database_answers = true;
+                if is_first {
+                    // Whatever Redis holds is from before this process; a restored backup may
+                    // even have reached the same version again.
+                    self.start_warm_up();
+                }
             }
             Err(error) => {
-                if self.database_answers {
+                if self.tiers.freshness.set_database_answers(false) {
                     log::warn!("database: changes cannot be heard ({error})");
                 }
-                self.database_answers = false;
             }
         }
         self.start_push();
@@ -355,6 +365,7 @@ impl Warmer {
                 false
             }
         };
+        self.note_redis(pushing.outcome.as_ref().err());
         self.tiers.redis_is_whole.store(is_whole, Ordering::Release);
         self.writer = pushing.writer;
         // Done, or not to be done now: then Redis is behind what this replica knows, and unread.
@@ -365,6 +376,17 @@ impl Warmer {
         if !self.pushed_next.is_empty() {
             self.start_push();
         }
+    }
+
+    fn note_redis(&mut self, error: Option<&RedisError>) {
+        match error {
+            Some(error) if self.redis_answers => {
+                log::warn!("redis: cannot be used; the database answers look-ups ({error})");
+            }
+            None if !self.redis_answers => log::info!("redis: answers again"),
+            _ => {}
+        }
+        self.redis_answers = error.is_none();
     }
 
     /// Redis that knows all that this replica knows is as good a contact as the database.
@@ -393,9 +415,15 @@ impl Warmer {
 
     fn finish_warm_up(&mut self, result: Result<Stamp, WarmUpError>) {
         match result {
-            Ok(stamp) => log::debug!("redis: whole at version {}", stamp.version),
+            Ok(stamp) => {
+                log::debug!("redis: whole at version {}", stamp.version);
+                self.warm_ups_succeed = true;
+            }
             Err(error) => {
-                log::warn!("redis: the warm-up failed and will be tried again ({error})");
+                if self.warm_ups_succeed {
+                    log::warn!("redis: the warm-up failed and will be tried again ({error})");
+                }
+                self.warm_ups_succeed = false;
                 self.warm_up_not_before = Instant::now() + WARM_UP_PAUSE;
             }
         }
@@ -430,6 +458,7 @@ struct Standing {
 /// Waits for a notification or for `wait`, then reads the counter, and the log if it moved.
 async fn hear(
     database: Arc<dyn Database>,
+    freshness: Arc<Freshness>,
     listener: Option<Listener>,
     standing: Standing,
     wait: Duration,
@@ -447,6 +476,8 @@ async fn hear(
         }
         let asked = Instant::now();
         let stamp = read_counter(&*database, &mut listener).await?;
+        // Even if the log can't be read: a Redis that is behind is not to be believed any more.
+        freshness.hear(stamp);
         let (stamp, entries) = read_log(&*database, position, stamp).await?;
         Ok(News {
             asked,
@@ -547,8 +578,14 @@ async fn push(
             Some(writer) => writer,
             None => redis.writer().await?,
         };
-        let outcome = catch_up(&redis, &*database, &mut writer, heard).await?;
-        redis.open_lookups().await?;
+        let probed = Instant::now();
+        let mark = redis.mark(&mut writer).await?;
+        let is_quick = probed.elapsed() < redis.timeout();
+        let outcome = catch_up(&redis, &*database, &mut writer, mark, heard).await?;
+        if is_quick {
+            // Slower, and every look-up would wait in vain before it asked the database.
+            redis.open_lookups().await?;
+        }
         kept = Some(writer);
         Ok(outcome)
     }
@@ -564,10 +601,11 @@ async fn catch_up(
     redis: &RedisCache,
     database: &dyn Database,
     writer: &mut Writer,
+    mut found: Option<Mark>,
     heard: Option<Stamp>,
 ) -> Result<Outcome, RedisError> {
     for _ in 0..PUSH_ATTEMPTS {
-        let Some(mark) = redis.mark(writer).await? else {
+        let Some(mark) = found else {
             return Ok(Outcome::NeedsWarmUp);
         };
         if heard == Some(mark.stamp) {
@@ -587,11 +625,17 @@ async fn catch_up(
                     return Ok(Outcome::Whole(stamp));
                 }
             }
-            _ => {
+            other => {
+                if other.stamp().epoch != mark.stamp.epoch {
+                    log::warn!(
+                        "redis: it held another database's contents under this CACHE_PREFIX"
+                    );
+                }
                 redis.forget(writer, &mark).await?;
                 return Ok(Outcome::NeedsWarmUp);
             }
         }
+        found = redis.mark(writer).await?;
     }
     Ok(Outcome::Overtaken)
 }

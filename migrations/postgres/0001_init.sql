@@ -27,7 +27,7 @@ CREATE INDEX models_provider_id ON models (provider_id);
 CREATE TABLE user_keys (
     id         UUID PRIMARY KEY,
     name       TEXT NOT NULL,
-    key_hash   TEXT NOT NULL UNIQUE,
+    key_hash   TEXT NOT NULL UNIQUE CHECK (key_hash ~ '^[0-9a-f]{64}$'),
     key_prefix TEXT NOT NULL,
     is_active  BOOLEAN NOT NULL DEFAULT TRUE,
     created_at TIMESTAMPTZ NOT NULL DEFAULT now(),
@@ -119,6 +119,8 @@ CREATE TRIGGER models_deleted AFTER DELETE ON models
 CREATE FUNCTION providers_updated() RETURNS TRIGGER
     LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
+    -- First the counter: a model that somebody is mapping at this moment must be seen below.
+    PERFORM 1 FROM change_counter FOR UPDATE;
     PERFORM record_changes('route', ARRAY(
         SELECT models.name FROM models JOIN new_rows ON models.provider_id = new_rows.id));
     RETURN NULL;

@@ -27,7 +27,7 @@ CREATE INDEX models_provider_id ON models (provider_id);
 CREATE TABLE user_keys (
     id         BLOB PRIMARY KEY NOT NULL CHECK (length(id) = 16),
     name       TEXT NOT NULL,
-    key_hash   TEXT NOT NULL UNIQUE,
+    key_hash   TEXT NOT NULL UNIQUE CHECK (length(key_hash) = 64 AND key_hash NOT GLOB '*[^0-9a-f]*'),
     key_prefix TEXT NOT NULL,
     is_active  BOOLEAN NOT NULL DEFAULT TRUE,
     created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now')),

@@ -73,10 +73,11 @@ impl KeyHash {
     /// Reads what [`KeyHash::to_hex`] wrote.
     ///
     /// # Errors
-    /// The text isn't 64 hexadecimal digits.
+    /// The text isn't 64 lower-case hexadecimal digits.
     pub fn from_hex(hex: &str) -> Result<Self, Invalid> {
-        let invalid = || Invalid::new("a key hash must be 64 hexadecimal digits");
-        if hex.len() != 64 || !hex.is_ascii() {
+        let invalid = || Invalid::new("must be 64 lower-case hexadecimal digits");
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if hex.len() != 64 || !hex.bytes().all(is_digit) {
             return Err(invalid());
         }
         let mut hash = [0; 32];
@@ -177,8 +178,9 @@ mod tests {
             "",
             "ab",
             &"g".repeat(64),
+            &"A".repeat(64),
             &"é".repeat(32),
-            &"+1".repeat(32)[..63],
+            &"+1".repeat(32),
         ] {
             assert!(KeyHash::from_hex(bad).is_err());
         }

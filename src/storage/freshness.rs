@@ -4,7 +4,7 @@
 use std::{
     sync::{
         PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -25,6 +25,8 @@ pub(crate) struct Freshness {
     trusted_until: AtomicU64,
     last_contact: AtomicU64,
     grace: Duration,
+    /// Whether the last attempt to hear from the database succeeded.
+    database_answers: AtomicBool,
     /// The newest version heard of, from anyone. Redis is not read while it is behind.
     known: RwLock<Option<Stamp>>,
 }
@@ -36,6 +38,7 @@ impl Freshness {
             trusted_until: AtomicU64::new(NEVER),
             last_contact: AtomicU64::new(NEVER),
             grace,
+            database_answers: AtomicBool::new(true),
             known: RwLock::new(None),
         }
     }
@@ -56,6 +59,16 @@ impl Freshness {
         let contact = self.last_contact.load(Ordering::Acquire);
         let grace = u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX);
         contact != NEVER && self.ticks(Instant::now()) < contact.saturating_add(grace)
+    }
+
+    /// Whether the last attempt to hear from the database succeeded.
+    pub(crate) fn database_answers(&self) -> bool {
+        self.database_answers.load(Ordering::Acquire)
+    }
+
+    /// Answers whether that is a change.
+    pub(crate) fn set_database_answers(&self, answers: bool) -> bool {
+        self.database_answers.swap(answers, Ordering::AcqRel) != answers
     }
 
     /// The counter was read, by a question asked at `asked`, and tier 1 has been brought up to

@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime::Handle, sync::Semaphore};
+use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
 use uuid::Uuid;
 
 pub use self::{database::Page, error::StorageError};
@@ -42,11 +42,14 @@ use crate::{
 /// that, with 503, before it costs memory or the database anything.
 const MAX_FLIGHTS: usize = 1_000;
 
+/// How long the start waits for the database to be ready before it goes on without it.
+const FIRST_ATTEMPT: Duration = Duration::from_secs(10);
+
 /// What the handlers see of keys, models and providers. Cheap to clone.
 ///
-/// Its work runs on the runtime that opened it, whichever thread asks: a caller that goes away
-/// ends neither a look-up that others wait for nor a mutation between its commit and its effect
-/// on the caches.
+/// Its work runs on the runtime that opened it, beside the cache warmer, whichever thread asks: a
+/// caller that goes away ends neither a look-up that others wait for nor a mutation between its
+/// commit and its effect on the caches.
 #[derive(Clone)]
 pub struct Storage(Arc<Shared>);
 
@@ -86,12 +89,13 @@ impl Storage {
     pub async fn open(settings: &Settings) -> Result<Self> {
         let database = database::connect(&settings.database)?;
         let redis = RedisCache::new(&settings.cache)?.map(Arc::new);
-        match database.prepare().await {
-            Ok(()) => {}
-            Err(StorageError::Unavailable { reason }) => {
+        match timeout(FIRST_ATTEMPT, database.prepare()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(StorageError::Unavailable { reason })) => {
                 log::warn!("database: {reason}; trying again in the background");
             }
-            Err(error) => return Err(error),
+            Ok(Err(error)) => return Err(error),
+            Err(_) => log::warn!("database: not ready yet; trying again in the background"),
         }
         let memory = Arc::new(Memory::new(settings.cache.memory_entries));
         let freshness = Arc::new(Freshness::new(settings.cache.stale_grace));

@@ -169,9 +169,14 @@ impl RedisCache {
         let mut lookups = self.lookups.write().unwrap_or_else(PoisonError::into_inner);
         if lookups.as_ref().is_some_and(|found| found.number == number) {
             *lookups = None;
-            log::warn!("redis: look-ups go to the database now ({reason})");
+            log::debug!("redis: look-ups go to the database now ({reason})");
         }
         None
+    }
+
+    /// The longest that a look-up may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Whether look-ups are sent to Redis at all.
@@ -196,7 +201,7 @@ impl RedisCache {
             connection: self.connect(self.timeout).await?,
         };
         *self.lookups.write().unwrap_or_else(PoisonError::into_inner) = Some(lookups);
-        log::info!("redis: look-ups go to Redis");
+        log::debug!("redis: look-ups go to Redis");
         Ok(())
     }
 
@@ -216,13 +221,18 @@ impl RedisCache {
 
     /// The mark, if there is one that can be read.
     pub(crate) async fn mark(&self, writer: &mut Writer) -> Result<Option<Mark>> {
-        let (mark, keys, routes): (Option<String>, u64, u64) = pipe()
+        let read = pipe()
             .atomic()
             .get(&self.names.mark)
             .scard(&self.names.keys)
             .hlen(&self.names.routes)
-            .query_async(&mut writer.0)
-            .await?;
+            .query_async::<(Option<String>, u64, u64)>(&mut writer.0)
+            .await;
+        let (mark, keys, routes) = match read {
+            // Somebody put something else under one of our names; a warm-up replaces it.
+            Err(error) if is_wrong_type(&error) => return Ok(None),
+            read => read?,
+        };
         let mark = mark.and_then(|text| text.parse::<Mark>().ok());
         Ok(mark.filter(|mark| mark.keys == keys && mark.routes == routes))
     }
@@ -321,6 +331,12 @@ impl RedisCache {
         }
         Ok(swapped)
     }
+}
+
+/// Of any command of a pipeline.
+fn is_wrong_type(error: &RedisError) -> bool {
+    let errors = error.clone().into_server_errors().unwrap_or_default();
+    errors.iter().any(|(_, error)| error.code() == "WRONGTYPE")
 }
 
 impl Staged {

@@ -198,7 +198,8 @@ impl Redis {
     /// The hashes, sorted.
     pub(crate) async fn keys(&mut self) -> Vec<String> {
         let name = self.name("keys");
-        let mut hashes: Vec<String> = self.connection.smembers(name).await.unwrap();
+        let found = self.connection.smembers(name).await;
+        let mut hashes: Vec<String> = found.unwrap_or_default();
         hashes.sort();
         hashes
     }
@@ -206,6 +207,12 @@ impl Redis {
     pub(crate) async fn add_key(&mut self, hash: &str) {
         let name = self.name("keys");
         let () = self.connection.sadd(name, hash).await.unwrap();
+    }
+
+    /// Puts a text where the set belongs.
+    pub(crate) async fn overwrite_keys(&mut self) {
+        let name = self.name("keys");
+        let () = self.connection.set(name, "x").await.unwrap();
     }
 
     pub(crate) async fn remove_key(&mut self, hash: &str) {

@@ -89,7 +89,7 @@ for_every_driver! {; impl {
         .await
         .map_err(failure::<DB>)?;
         let rows = self.routes_changed_since(connection, version).await?;
-        let mut routes = rows.into_iter().map(rows::route).collect::<Result<HashMap<_, _>>>()?;
+        let mut routes: HashMap<_, _> = rows.into_iter().filter_map(rows::readable_route).collect();
         let with_route = |model: String| {
             let route = routes.remove(&model);
             (model, route)
@@ -142,7 +142,7 @@ for_every_driver! {; impl {
     ) -> Result<()> {
         let routes = within(PATIENCE, self.all_routes(connection)).await?;
         for rows in routes.chunks(BATCH) {
-            let routes = rows.iter().cloned().map(rows::route).collect::<Result<_>>()?;
+            let routes = rows.iter().cloned().filter_map(rows::readable_route).collect();
             send(batches, Batch::Routes(routes)).await?;
         }
         Ok(())

@@ -37,7 +37,7 @@ for_every_driver! {; impl {
             .fetch_optional(connection)
             .await
             .map_err(failure::<DB>)?;
-        Ok(row.map(rows::route).transpose()?.map(|(_, route)| route))
+        Ok(row.and_then(rows::readable_route).map(|(_, route)| route))
     }
 
     /// The routes of models that changed after a version.

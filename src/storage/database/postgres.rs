@@ -12,12 +12,15 @@ use url::Url;
 
 use super::{
     Result, Stamp, StorageError,
-    sql::{Dialect, Sql, failure, unavailable},
+    sql::{Dialect, PATIENCE, Sql, failure, unavailable, within},
 };
 use crate::settings::{DatabaseSettings, DatabaseUrl};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
+/// The longest that migrations may take, and wait for those of another replica. One that hung
+/// with the lock would otherwise hold up every other for ever.
+const MIGRATION_LIMIT: Duration = Duration::from_secs(60);
 /// What the triggers notify.
 const CHANNEL: &str = "llm_gateway_changes";
 /// "invalid_catalog_name": the server is there, the database isn't.
@@ -73,13 +76,15 @@ fn is_missing(error: &sqlx::Error) -> bool {
 
 #[async_trait]
 impl Dialect for Postgres {
-    const BEGIN_WRITE: &'static str = "BEGIN";
+    // Named, so that a server's other default can't bring serialisation failures.
+    const BEGIN_WRITE: &'static str = "BEGIN ISOLATION LEVEL READ COMMITTED";
     const BEGIN_SNAPSHOT: &'static str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
     fn is_outage(code: &str) -> bool {
         // Classes: connection, wrong credentials, missing database, read-only (a standby),
-        // resources exhausted, operator intervention (shutdown, cancelled), system error.
-        ["08", "28", "3D", "25", "53", "57", "58"]
+        // rolled back for another's sake (deadlock), resources exhausted, operator intervention
+        // (shutdown, cancelled), system error.
+        ["08", "28", "3D", "25", "40", "53", "57", "58"]
             .iter()
             .any(|class| code.starts_with(class))
     }
@@ -89,22 +94,27 @@ impl Dialect for Postgres {
         let pool = match direct(&sql.settings, limit).await {
             Err(error) if is_missing(&error) => {
                 let url = address(&sql.settings.listen_url)?;
-                Postgres::create_database(url.as_str())
-                    .await
-                    .map_err(failure::<Self>)?;
+                let create = async {
+                    let created = Postgres::create_database(url.as_str()).await;
+                    created.map_err(failure::<Self>)
+                };
+                within(PATIENCE, create).await?;
                 direct(&sql.settings, limit).await
             }
             result => result,
         }
         .map_err(failure::<Self>)?;
-        let migrated = MIGRATIONS.run(&pool).await;
-        pool.close().await;
-        migrated.map_err(|error| match error {
-            sqlx::migrate::MigrateError::Execute(error) => failure::<Self>(error),
-            error => StorageError::Broken {
-                reason: format!("migration: {error}"),
-            },
-        })
+        let migrate = async {
+            let migrated = MIGRATIONS.run(&pool).await;
+            pool.close().await;
+            migrated.map_err(|error| match error {
+                sqlx::migrate::MigrateError::Execute(error) => failure::<Self>(error),
+                error => StorageError::Broken {
+                    reason: format!("migration: {error}"),
+                },
+            })
+        };
+        within(MIGRATION_LIMIT, migrate).await
     }
 
     async fn listen(sql: &Sql<Self>) -> Result<Option<Listener>> {

@@ -30,7 +30,7 @@ for_every_driver! {; impl {
         .fetch_all(connection)
         .await
         .map_err(failure::<DB>)?;
-        rows.into_iter().map(rows::provider).collect()
+        Ok(rows.into_iter().filter_map(rows::readable_provider).collect())
     }
 
     pub(super) async fn find_provider(

@@ -68,10 +68,14 @@ for_every_driver! { async_trait; impl (Database) {
     async fn dump(&self, batches: mpsc::Sender<Batch>) -> Result<Stamp> {
         // Each step has its time limit; the whole may take as long as there is something to send.
         let mut lease = self.lease().await?;
-        let begun = lease.begin_with(DB::BEGIN_SNAPSHOT).await;
-        let mut snapshot = begun.map_err(failure::<DB>)?;
+        let begin = async {
+            let begun = lease.begin_with(DB::BEGIN_SNAPSHOT).await;
+            begun.map_err(failure::<DB>)
+        };
+        let mut snapshot = within(PATIENCE, begin).await?;
         let stamp = self.dump_all(&mut snapshot, &batches).await?;
-        snapshot.commit().await.map_err(failure::<DB>)?;
+        let commit = async { snapshot.commit().await.map_err(failure::<DB>) };
+        within(PATIENCE, commit).await?;
         lease.done();
         Ok(stamp)
     }

@@ -110,6 +110,24 @@ pub(super) fn route(row: RouteRow) -> Result<(String, Route)> {
     Ok((model, route))
 }
 
+/// A row that can't be read (a newer version of this program may know more kinds) is a route that
+/// doesn't exist; what else changed must be heard of all the same.
+pub(super) fn readable_route(row: RouteRow) -> Option<(String, Route)> {
+    let model = row.0.clone();
+    let read = route(row);
+    readable("the route of model", &model, read)
+}
+
+fn readable<T>(what: &str, name: &str, read: Result<T>) -> Option<T> {
+    read.inspect_err(|error| log::error!("{what} `{name}` is left out: {error}"))
+        .ok()
+}
+
+pub(super) fn readable_provider(row: ProviderRow) -> Option<Provider> {
+    let name = row.1.clone();
+    readable("provider", &name, provider(row))
+}
+
 pub(super) fn entry((kind, entry): (String, String)) -> Result<Entry> {
     match kind.as_str() {
         "key" => Ok(Entry::Key(hash(&entry)?)),

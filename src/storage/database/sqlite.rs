@@ -44,7 +44,12 @@ fn create_private(path: &Path) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    open_private(path).map(drop)
+    let file = open_private(path)?;
+    // One that was restored from a backup may be open to others.
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    drop(file);
+    Ok(())
 }
 
 fn open_private(path: &Path) -> io::Result<fs::File> {
