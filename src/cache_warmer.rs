@@ -314,14 +314,12 @@ impl Warmer {
 
     /// Brings tier 1 up to what was heard, and only then renews its lease.
     fn take_in(&mut self, news: &News) {
-        // Whatever was heard of before the question was asked had been committed by then.
-        let went_back = news.known.is_some_and(|known| !news.stamp.covers(&known));
         // This replica's own commits have often been applied by the time that the log tells of
         // them; to drop what was filled since would be a waste.
         let is_old = self
             .position
             .is_some_and(|position| position.covers(&news.stamp));
-        if went_back {
+        if news.went_back {
             log::warn!("database: it is another one, or a backup was restored; starting afresh");
             self.tiers.freshness.restart_from(news.stamp);
             self.tiers.memory.invalidate(&[Entry::Everything]);
@@ -441,8 +439,8 @@ struct Hearing {
 struct News {
     /// When the question was asked: whatever happened later may be missing.
     asked: Instant,
-    /// The newest version heard of before, from anyone.
-    known: Option<Stamp>,
+    /// The database is behind what was heard of before: a backup was restored, or it is another.
+    went_back: bool,
     stamp: Stamp,
     entries: Vec<Entry>,
 }
@@ -475,13 +473,18 @@ async fn hear(
             listener = opened.ok().and_then(Result::ok).flatten();
         }
         let asked = Instant::now();
-        let stamp = read_counter(&*database, &mut listener).await?;
+        let mut stamp = read_counter(&*database, &mut listener).await?;
+        // Whatever was heard of before the question was asked had been committed by then.
+        let went_back = known.is_some_and(|known| !stamp.covers(&known));
+        if went_back && known.is_some_and(|known| known.epoch == stamp.epoch) {
+            stamp = database.begin_epoch(stamp.epoch).await?;
+        }
         // Even if the log can't be read: a Redis that is behind is not to be believed any more.
         freshness.hear(stamp);
         let (stamp, entries) = read_log(&*database, position, stamp).await?;
         Ok(News {
             asked,
-            known,
+            went_back,
             stamp,
             entries,
         })

@@ -480,3 +480,14 @@ async fn an_embedded_database_is_readable_by_its_owner_alone() {
         }
     }
 }
+
+#[actix_rt::test]
+async fn a_new_epoch_is_begun_once_whoever_asks() {
+    let fixture = Fixture::new().await;
+    let old = fixture.database.stamp().await.unwrap();
+    let new = fixture.database.begin_epoch(old.epoch).await.unwrap();
+    assert_ne!(new.epoch, old.epoch);
+    assert_eq!(new.version, old.version);
+    assert_eq!(fixture.database.begin_epoch(old.epoch).await.unwrap(), new);
+    assert_eq!(fixture.database.stamp().await.unwrap(), new);
+}

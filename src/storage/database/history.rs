@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use futures_util::TryStreamExt;
 use sqlx::{query, query_as, query_scalar};
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use super::{
     Batch, Delta, Result, Stamp, for_every_driver, rows,
@@ -26,6 +27,20 @@ for_every_driver! {; impl {
             .await
             .map_err(failure::<DB>)?;
         Ok(Stamp { epoch, version })
+    }
+
+    pub(super) async fn replace_epoch(
+        &self,
+        connection: &mut DB::Connection,
+        old: Uuid,
+    ) -> Result<Stamp> {
+        query("UPDATE change_counter SET epoch = $1 WHERE epoch = $2")
+            .bind(Uuid::new_v4())
+            .bind(old)
+            .execute(&mut *connection)
+            .await
+            .map_err(failure::<DB>)?;
+        self.read_stamp(connection).await
     }
 
     /// To be called within a snapshot.

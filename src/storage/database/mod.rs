@@ -135,6 +135,10 @@ pub trait Database: Send + Sync {
 
     /// The newest version.
     async fn stamp(&self) -> Result<Stamp>;
+    /// Gives the database another epoch, because it went back in time: version numbers are about to
+    /// be used a second time, and no cache may take the old ones for the new. Answers the stamp
+    /// from now on; another replica may have done it already.
+    async fn begin_epoch(&self, old: Uuid) -> Result<Stamp>;
     /// A connection that hears of commits. `None` where the database can't tell.
     async fn listen(&self) -> Result<Option<Listener>>;
     /// What changed after `version`.

@@ -47,6 +47,10 @@ for_every_driver! { async_trait; impl (Database) {
         self.with(limit, async |connection| self.read_stamp(connection).await).await
     }
 
+    async fn begin_epoch(&self, old: Uuid) -> Result<Stamp> {
+        self.with(PATIENCE, async |connection| self.replace_epoch(connection, old).await).await
+    }
+
     async fn listen(&self) -> Result<Option<Listener>> {
         if !self.prepared.load(Ordering::Acquire) {
             return Err(unavailable("the database has not been reached yet"));
