@@ -1,12 +1,14 @@
 //! The environment, read once into typed settings. Nothing else reads it.
 
 mod address;
+mod sources;
 
 use std::{fmt, net::SocketAddr, str::FromStr, thread, time::Duration};
 
 use derive_more::{Display, Error};
 
 pub use self::address::{DatabaseUrl, RedisUrl};
+use self::sources::{File, Found, is_set};
 use crate::domain::Secret;
 
 /// What an operator copies from `.env.example` and must replace.
@@ -84,34 +86,16 @@ pub struct UpstreamSettings {
 pub struct SettingsError(#[error(not(source))] Vec<String>);
 
 impl Settings {
-    /// Reads the process environment, with the `.env` file of the working directory (or of a
-    /// folder above it) behind it.
+    /// Reads the process environment, with the `.env` file of the working directory behind it.
     ///
     /// # Errors
     /// Lists every variable that is missing or can't be parsed.
     pub fn from_env() -> Result<Self, SettingsError> {
-        let file = match dotenvy::dotenv() {
-            Ok(_) => Ok(()),
-            Err(error) if error.not_found() => Ok(()),
-            // The error's own text would repeat the line, which may hold a secret.
-            Err(dotenvy::Error::LineParse(_, column)) => Err(format!(
-                ".env: a line cannot be parsed at character {column}; write NAME=value, with quotes around values that contain spaces"
-            )),
-            Err(error) => Err(format!(".env: cannot be read: {error}")),
+        let (file, unreadable) = match File::read() {
+            Ok(file) => (file, Vec::new()),
+            Err(problem) => (File::default(), vec![problem]),
         };
-        #[allow(
-            clippy::disallowed_methods,
-            reason = "the one reader of the environment"
-        )]
-        let settings = Self::from_lookup(|name| std::env::var(name).ok());
-        match (settings, file) {
-            (settings, Ok(())) => settings,
-            (Ok(_), Err(problem)) => Err(SettingsError(vec![problem])),
-            (Err(mut problems), Err(problem)) => {
-                problems.0.insert(0, problem);
-                Err(problems)
-            }
-        }
+        Self::read(&|name| file.behind_environment(name), unreadable)
     }
 
     /// Reads settings through `lookup`, which answers a variable's value.
@@ -119,10 +103,11 @@ impl Settings {
     /// # Errors
     /// Lists every variable that is missing or can't be parsed.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
-        let mut reader = Reader {
-            lookup: &lookup,
-            problems: Vec::new(),
-        };
+        Self::read(&|name| Ok(lookup(name)), Vec::new())
+    }
+
+    fn read(lookup: &dyn Fn(&str) -> Found, problems: Vec<String>) -> Result<Self, SettingsError> {
+        let mut reader = Reader { lookup, problems };
         let settings = reader.settings();
         if reader.problems.is_empty() {
             Ok(settings)
@@ -178,7 +163,7 @@ impl Settings {
 
 /// Collects problems while it reads, so that one start reports them all.
 struct Reader<'a> {
-    lookup: &'a dyn Fn(&str) -> Option<String>,
+    lookup: &'a dyn Fn(&str) -> Found,
     problems: Vec<String>,
 }
 
@@ -200,8 +185,12 @@ impl Reader<'_> {
     fn admin_key(&mut self) -> Secret {
         let remedy =
             "set it to a long random text, for example the output of `openssl rand -hex 32`";
-        let key = self.raw("ADMIN_KEY").unwrap_or_default();
+        let (key, unreadable) = match self.raw("ADMIN_KEY") {
+            Ok(key) => (key.unwrap_or_default(), None),
+            Err(problem) => (String::new(), Some(problem)),
+        };
         let problem = match key.as_str() {
+            _ if unreadable.is_some() => unreadable.as_deref(),
             "" => Some("is required"),
             ADMIN_KEY_PLACEHOLDER => Some("is still the placeholder of .env.example"),
             key if !key.bytes().all(|byte| byte.is_ascii_graphic()) => {
@@ -219,7 +208,7 @@ impl Reader<'_> {
     fn database(&mut self) -> DatabaseSettings {
         let example = "postgres://user:password@localhost:5432/llm_gateway";
         let embedded = DatabaseUrl::Sqlite("data/llm-gateway.db".to_owned());
-        if self.value("REQUIRE_DATABASE_URL", false) && self.raw("DATABASE_URL").is_none() {
+        if self.value("REQUIRE_DATABASE_URL", false) && self.raw("DATABASE_URL") == Ok(None) {
             self.problems.push(format!(
                 "DATABASE_URL: is required here, so that a forgotten variable can't open an empty database, for example {example}"
             ));
@@ -268,11 +257,10 @@ impl Reader<'_> {
         }
     }
 
-    /// A variable's value; an empty one counts as not set, as Compose files write it.
-    fn raw(&self, name: &str) -> Option<String> {
-        (self.lookup)(name)
-            .map(|value| value.trim().to_owned())
-            .filter(|value| !value.is_empty())
+    /// A variable's value without the white space around it.
+    fn raw(&self, name: &str) -> Found {
+        let value = (self.lookup)(name)?.filter(|value| is_set(value));
+        Ok(value.map(|value| value.trim().to_owned()))
     }
 
     fn value<T>(&mut self, name: &str, default: T) -> T
@@ -302,10 +290,12 @@ impl Reader<'_> {
         example: &str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> T {
-        let Some(text) = self.raw(name) else {
-            return default;
+        let value = match self.raw(name) {
+            Ok(None) => return default,
+            Ok(Some(text)) => parse(&text),
+            Err(problem) => Err(problem),
         };
-        parse(&text).unwrap_or_else(|problem| {
+        value.unwrap_or_else(|problem| {
             self.problems
                 .push(format!("{name}: {problem}; for example {name}={example}"));
             default

@@ -1,9 +1,16 @@
 //! Start, health, stop, and the command line.
 
-use std::{env, process::Output};
+use std::{
+    env,
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::Output,
+};
 
 use serde_json::json;
 use tokio::process::Command;
+use uuid::Uuid;
 
 use crate::support::{
     client::{RawClient, Request},
@@ -13,14 +20,40 @@ use crate::support::{
 };
 
 async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    run_in(&env::temp_dir(), arguments, environment).await
+}
+
+async fn run_in(
+    folder: &Path,
+    arguments: &[&str],
+    environment: &[(impl AsRef<OsStr>, impl AsRef<OsStr>)],
+) -> Output {
     Command::new(env!("CARGO_BIN_EXE_llm-gateway"))
         .args(arguments)
         .env_clear()
-        .envs(environment.iter().copied())
-        .current_dir(env::temp_dir())
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .current_dir(folder)
         .output()
         .await
         .unwrap()
+}
+
+/// A folder with a `.env` file. It is removed with this value.
+struct EnvFile(PathBuf);
+
+impl EnvFile {
+    fn new(text: &str) -> Self {
+        let folder = env::temp_dir().join(format!("gateway_test_{}", Uuid::new_v4().simple()));
+        fs::create_dir_all(folder.join("below")).unwrap();
+        fs::write(folder.join(".env"), text).unwrap();
+        Self(folder)
+    }
+}
+
+impl Drop for EnvFile {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -140,6 +173,46 @@ async fn every_problem_of_the_environment_is_reported_at_once() {
             assert_eq!(lines.count(), 1, "{problems}");
         }
     }
+}
+
+#[cfg(unix)]
+#[actix_web::test]
+async fn a_variable_that_is_not_utf_8_is_a_problem_and_not_a_default() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let environment = [
+        ("ADMIN_KEY", OsStr::from_bytes(b"hunter2\xff")),
+        (
+            "DATABASE_URL",
+            OsStr::from_bytes(b"postgres://hunter2\xff@db/x"),
+        ),
+        ("REQUIRE_DATABASE_URL", OsStr::new("true")),
+    ];
+    let refused = run_in(&env::temp_dir(), &["check-config"], &environment).await;
+    assert!(!refused.status.success());
+    let problems = text(&refused.stderr);
+    let lines: Vec<_> = problems.lines().collect();
+    assert_eq!(lines.len(), 2, "{problems}");
+    for name in ["ADMIN_KEY", "DATABASE_URL"] {
+        let line = format!("{name}: is not UTF-8");
+        assert!(lines.iter().any(|l| l.starts_with(&line)), "{problems}");
+    }
+    assert!(!problems.contains("hunter2"), "{problems}");
+}
+
+#[actix_web::test]
+async fn the_env_file_of_the_working_directory_stands_behind_the_environment() {
+    let file = EnvFile::new(
+        "ADMIN_KEY=0123456789\nDATABASE_URL=postgres://db.example/x\nCACHE_PREFIX=file\n",
+    );
+    let environment = [("DATABASE_URL", ""), ("CACHE_PREFIX", "here")];
+    let printed = run_in(&file.0, &["check-config"], &environment).await;
+    assert!(printed.status.success(), "{}", text(&printed.stderr));
+    let printed = text(&printed.stdout);
+    for line in ["DATABASE_URL=postgres://db.example/x", "CACHE_PREFIX=here"] {
+        assert!(printed.lines().any(|l| l == line), "{printed}");
+    }
+    let below = run_in(&file.0.join("below"), &["check-config"], &environment).await;
+    assert!(text(&below.stderr).starts_with("ADMIN_KEY: is required"));
 }
 
 #[actix_web::test]
