@@ -38,13 +38,14 @@ connect() {
 }
 
 # call METHOD PATH [JSON]: prints the answer's body; on failure the gateway's own message.
+# --disable, which must come first: a ~/.curlrc could log the admin key, or send it elsewhere.
 call() {
   local method=$1 path=$2 status
   local body=()
   [[ $# -lt 3 ]] || body=(--header 'Content-Type: application/json' --data-binary @-)
   status=$(
     printf '%s' "${3-}" |
-      curl --silent --show-error --connect-timeout 10 --max-time 60 --request "$method" \
+      curl --disable --silent --show-error --connect-timeout 10 --max-time 60 --request "$method" \
         --header @<(printf 'Authorization: Bearer %s\n' "$ADMIN_KEY") "${body[@]}" \
         --dump-header "$RESPONSE/headers" --output "$RESPONSE/body" \
         --write-out '%{http_code}' "$GATEWAY_URL$path" 2>"$RESPONSE/problem"

@@ -388,8 +388,8 @@ down() {
   end_redis
   # The volumes and the network belong to both.
   [[ $origins != *" compose "* ]] || compose down --volumes
-  rm -f "$STATE" "$DEV/initdb.log" "$DEV/lock"
-  rmdir "$DEV" 2>/dev/null || true
+  # The lock file stays: whoever waits for it would hold one that the next caller can't see.
+  rm -f "$STATE" "$DEV/initdb.log"
 }
 
 # shellcheck disable=SC2034  # all of them are read by their names, in save_state
