@@ -1,9 +1,19 @@
 //! Addresses of the database and of Redis, read as their drivers will read them, so that what is
 //! accepted here isn't refused later, or half ignored.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 use url::Url;
+
+/// What PostgreSQL's clients call the degrees of TLS.
+const SSL_MODES: [&str; 6] = [
+    "disable",
+    "allow",
+    "prefer",
+    "require",
+    "verify-ca",
+    "verify-full",
+];
 
 /// Where the database is. `Display` and `Debug` show no credentials.
 #[derive(Clone, PartialEq, Eq)]
@@ -22,8 +32,11 @@ impl DatabaseUrl {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("sqlite:") {
             let path = path.strip_prefix("//").unwrap_or(path);
-            let path = path.split_once('?').map_or(path, |(path, _)| path);
             return match path {
+                _ if path.contains('?') => Err(
+                    "has options after a `?`, but none are known; write the file's path alone"
+                        .to_owned(),
+                ),
                 "" => Err("names no file".to_owned()),
                 ":memory:" => {
                     Err("must be a file, because several connections share it".to_owned())
@@ -33,7 +46,13 @@ impl DatabaseUrl {
         }
         let url = parse_url(text)?;
         match url.scheme() {
-            "postgres" | "postgresql" => Ok(Self::Postgres(url)),
+            "postgres" | "postgresql" => {
+                check_credentials(&url)?;
+                for (name, value) in url.query_pairs() {
+                    check_postgres_option(&name, &value)?;
+                }
+                Ok(Self::Postgres(url))
+            }
             scheme => Err(format!(
                 "has the scheme `{scheme}`; postgres:// and sqlite:// are known"
             )),
@@ -55,8 +74,10 @@ impl RedisUrl {
         }
         let url = parse_url(text)?;
         match url.scheme() {
-            "redis" | "rediss" if url.has_host() => Ok(Some(Self(url))),
-            "redis" | "rediss" => Err("names no host".to_owned()),
+            "redis" | "rediss" => {
+                check_redis(&url)?;
+                Ok(Some(Self(url)))
+            }
             scheme => Err(format!(
                 "has the scheme `{scheme}`; redis:// and rediss:// are known"
             )),
@@ -96,6 +117,100 @@ impl fmt::Debug for RedisUrl {
     }
 }
 
+/// Refuses what the driver would refuse, and what it would ignore: it logs the value of a
+/// parameter that it doesn't know, which may be a password. No message repeats a value.
+fn check_postgres_option(name: &str, value: &str) -> Result<(), String> {
+    let usable = match name {
+        "sslmode" | "ssl-mode" => {
+            if !SSL_MODES.contains(&value.to_ascii_lowercase().as_str()) {
+                return Err(format!(
+                    "must have one of {} as `{name}`",
+                    SSL_MODES.join(", ")
+                ));
+            }
+            true
+        }
+        "port" => value.parse::<u16>().is_ok(),
+        "hostaddr" => value.parse::<IpAddr>().is_ok(),
+        "statement-cache-capacity" => value.parse::<usize>().is_ok(),
+        "sslrootcert" | "ssl-root-cert" | "ssl-ca" | "sslcert" | "ssl-cert" | "sslkey"
+        | "ssl-key" | "host" | "dbname" | "user" | "password" | "application_name" | "options" => {
+            true
+        }
+        _ if name.starts_with("options[") && name.ends_with(']') => true,
+        _ => return Err(unknown_option(name, value)),
+    };
+    match usable {
+        true => Ok(()),
+        false => Err(format!("has an unusable value of `{name}`")),
+    }
+}
+
+/// Names the parameter, unless it may be the rest of a password with a `?` in it.
+fn unknown_option(name: &str, value: &str) -> String {
+    let is_a_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if !value.is_empty() && name.bytes().all(is_a_name) {
+        format!("has the unknown parameter `{name}`")
+    } else {
+        "has an unknown parameter (in a password, write `?` as %3F and `&` as %26)".to_owned()
+    }
+}
+
+fn check_redis(url: &Url) -> Result<(), String> {
+    match url.host_str() {
+        None | Some("") => return Err("names no host".to_owned()),
+        Some("0.0.0.0" | "[::]") => {
+            return Err("names an address to listen on, not one to connect to".to_owned());
+        }
+        Some(_) => {}
+    }
+    check_credentials(url)?;
+    let database = url.path().trim_matches('/');
+    if !database.is_empty() && database.parse::<u32>().is_err() {
+        return Err("must have a database's number, or nothing, after the host".to_owned());
+    }
+    let protocol = url.query_pairs().find(|(name, _)| name == "protocol");
+    match protocol.as_ref().map(|(_, value)| value.as_ref()) {
+        None | Some("2" | "resp2" | "3" | "resp3") => Ok(()),
+        Some(_) => Err("must have 2 or 3 as `protocol`".to_owned()),
+    }
+}
+
+fn check_credentials(url: &Url) -> Result<(), String> {
+    if url.fragment().is_some() {
+        return Err("has a part after `#`; in a password, write `#` as %23".to_owned());
+    }
+    let password = url.password().unwrap_or_default();
+    if [url.username(), password, url.path()]
+        .into_iter()
+        .all(decodes)
+    {
+        Ok(())
+    } else {
+        Err("is not UTF-8 after its %XX are decoded".to_owned())
+    }
+}
+
+/// Whether the text is UTF-8 once its `%XX` are decoded.
+fn decodes(text: &str) -> bool {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let digits = after.get(..2).filter(|_| *first == b'%');
+        let decoded = digits
+            .filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(decoded.unwrap_or(*first));
+        rest = if decoded.is_some() {
+            &after[2..]
+        } else {
+            after
+        };
+    }
+    std::str::from_utf8(&bytes).is_ok()
+}
+
 fn parse_url(text: &str) -> Result<Url, String> {
     Url::parse(text).map_err(|error| format!("is not an address ({error})"))
 }
@@ -111,4 +226,63 @@ fn without_credentials(url: &Url) -> String {
         url.set_query(Some("***"));
     }
     url.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_postgresql_driver_would_refuse_or_ignore_is_refused_without_its_value() {
+        for (rest, word) in [
+            ("/x?sslpassword=hunter2", "`sslpassword`"),
+            ("/x?sslmode=hunter2", "verify-full"),
+            ("/x?port=hunter2", "`port`"),
+            ("/x?hostaddr=hunter2", "`hostaddr`"),
+            ("/x?statement-cache-capacity=hunter2", "`statement-cache"),
+            ("/x?hunter2", "%3F"),
+            ("/x?hunter2@db=1", "%3F"),
+            ("/x#hunter2", "%23"),
+            ("/%ff", "UTF-8"),
+        ] {
+            let refusal = DatabaseUrl::parse(&format!("postgres://u:p@db{rest}")).unwrap_err();
+            assert!(refusal.contains(word), "{refusal}");
+            assert!(!refusal.contains("hunter2"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn what_the_postgresql_driver_knows_is_accepted() {
+        let known = "sslmode=Verify-Full&ssl-ca=/ca.pem&sslcert=c&sslkey=k&host=/run&port=5433\
+            &hostaddr=::1&dbname=d&user=u&password=%26&application_name=a&options=-c%20x%3D1\
+            &options[lock_timeout]=1s&statement-cache-capacity=0";
+        assert!(DatabaseUrl::parse(&format!("postgres://db/x?{known}")).is_ok());
+        assert!(DatabaseUrl::parse("postgresql://u:%C3%BC%25@db").is_ok());
+    }
+
+    #[test]
+    fn a_sqlite_address_is_a_path_alone() {
+        assert!(DatabaseUrl::parse("sqlite://x.db?mode=ro").is_err());
+        assert!(DatabaseUrl::parse("sqlite://x.db").is_ok());
+    }
+
+    #[test]
+    fn a_redis_address_names_a_host_and_at_most_a_number() {
+        for good in ["", "/", "/7", "/7?protocol=3", "?protocol=resp2"] {
+            assert!(RedisUrl::parse_or_none(&format!("redis://u:p@c{good}")).is_ok());
+        }
+        for bad in [
+            "redis://c/seven",
+            "redis://c/-1",
+            "redis://c/1/2",
+            "redis://c?protocol=4",
+            "redis://0.0.0.0",
+            "redis://[::]:6379",
+            "rediss://c#insecure",
+            "redis://:%ff@c",
+            "redis:///1",
+        ] {
+            assert!(RedisUrl::parse_or_none(bad).is_err(), "{bad} passed");
+        }
+    }
 }
