@@ -65,7 +65,7 @@ fn settings() -> Result<Settings, String> {
 
 fn serve() -> Result<(), String> {
     let settings = settings()?;
-    telemetry::start();
+    telemetry::start(&settings.log_filter);
     // One for every TLS connection of the process: to providers, PostgreSQL and Redis.
     rustls::crypto::ring::default_provider()
         .install_default()

@@ -9,10 +9,12 @@ use derive_more::{Display, Error};
 
 pub use self::address::{DatabaseUrl, RedisUrl};
 use self::sources::{File, Found, is_set};
-use crate::domain::Secret;
+use crate::{domain::Secret, telemetry};
 
 /// What an operator copies from `.env.example` and must replace.
 const ADMIN_KEY_PLACEHOLDER: &str = "change-me";
+/// More threads than any machine has a use for; a slip of the finger would exhaust it.
+const MAX_WORKERS: usize = 1024;
 
 /// Everything that can be set, with values that are known to be usable.
 #[derive(Clone, Debug)]
@@ -27,6 +29,8 @@ pub struct Settings {
     pub max_body_bytes: usize,
     /// `SHUTDOWN_TIMEOUT`: how long running answers may go on after a signal to stop.
     pub shutdown_timeout: Duration,
+    /// `RUST_LOG`: what is logged.
+    pub log_filter: String,
     /// The database.
     pub database: DatabaseSettings,
     /// The caches in front of it.
@@ -40,6 +44,8 @@ pub struct Settings {
 pub struct DatabaseSettings {
     /// `DATABASE_URL`.
     pub url: DatabaseUrl,
+    /// `REQUIRE_DATABASE_URL`: whether the default of `DATABASE_URL` is refused.
+    pub url_is_required: bool,
     /// `DATABASE_LISTEN_URL`: a direct address for `LISTEN`, where `DATABASE_URL` goes through
     /// a pooler.
     pub listen_url: DatabaseUrl,
@@ -129,6 +135,10 @@ impl Settings {
             ("MAX_BODY_BYTES", self.max_body_bytes.to_string()),
             ("SHUTDOWN_TIMEOUT", show(self.shutdown_timeout)),
             ("DATABASE_URL", self.database.url.to_string()),
+            (
+                "REQUIRE_DATABASE_URL",
+                self.database.url_is_required.to_string(),
+            ),
             ("DATABASE_LISTEN_URL", self.database.listen_url.to_string()),
             (
                 "DATABASE_MAX_CONNECTIONS",
@@ -157,6 +167,7 @@ impl Settings {
                 "UPSTREAM_RETRY_STALE",
                 self.upstream.retry_stale.to_string(),
             ),
+            ("RUST_LOG", self.log_filter.clone()),
         ]
     }
 }
@@ -173,9 +184,15 @@ impl Reader<'_> {
         Settings {
             admin_key: self.admin_key(),
             listen_addr: self.value("LISTEN_ADDR", SocketAddr::from(([0, 0, 0, 0], 8080))),
-            workers: self.checked("WORKERS", cores(), "4", positive),
+            workers: self.checked("WORKERS", cores().min(MAX_WORKERS), "4", workers),
             max_body_bytes: self.checked("MAX_BODY_BYTES", 32 << 20, "32MiB", size),
             shutdown_timeout: self.duration("SHUTDOWN_TIMEOUT", 30_000),
+            log_filter: self.checked(
+                "RUST_LOG",
+                telemetry::DEFAULT_FILTER.to_owned(),
+                "info",
+                telemetry::checked_filter,
+            ),
             cache: self.cache(&database.url),
             upstream: self.upstream(),
             database,
@@ -208,19 +225,22 @@ impl Reader<'_> {
     fn database(&mut self) -> DatabaseSettings {
         let example = "postgres://user:password@localhost:5432/llm_gateway";
         let embedded = DatabaseUrl::Sqlite("data/llm-gateway.db".to_owned());
-        if self.value("REQUIRE_DATABASE_URL", false) && self.raw("DATABASE_URL") == Ok(None) {
+        let url_is_required = self.value("REQUIRE_DATABASE_URL", false);
+        if url_is_required && self.raw("DATABASE_URL") == Ok(None) {
             self.problems.push(format!(
                 "DATABASE_URL: is required here, so that a forgotten variable can't open an empty database, for example {example}"
             ));
         }
         let url = self.checked("DATABASE_URL", embedded, example, DatabaseUrl::parse);
+        let direct = |text: &str| match DatabaseUrl::parse(text)? {
+            DatabaseUrl::Sqlite(_) if matches!(url, DatabaseUrl::Postgres(_)) => {
+                Err("must be a postgres:// address, as DATABASE_URL is".to_owned())
+            }
+            listen_url => Ok(listen_url),
+        };
         DatabaseSettings {
-            listen_url: self.checked(
-                "DATABASE_LISTEN_URL",
-                url.clone(),
-                example,
-                DatabaseUrl::parse,
-            ),
+            listen_url: self.checked("DATABASE_LISTEN_URL", url.clone(), example, direct),
+            url_is_required,
             url,
             max_connections: self.checked("DATABASE_MAX_CONNECTIONS", 10, "10", positive),
             timeout: self.duration("DATABASE_TIMEOUT", 2_000),
@@ -305,6 +325,13 @@ impl Reader<'_> {
 
 fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn workers(text: &str) -> Result<usize, String> {
+    match positive(text)? {
+        number @ 1..=MAX_WORKERS => Ok(number),
+        _ => Err(format!("must be at most {MAX_WORKERS}")),
+    }
 }
 
 fn positive<T: FromStr<Err: fmt::Display> + PartialOrd + From<u8>>(
@@ -439,6 +466,8 @@ mod tests {
             ("CACHE_TIMEOUT", "soon", "CACHE_TIMEOUT=100ms"),
             ("CACHE_TIMEOUT", "0", "CACHE_TIMEOUT=100ms"),
             ("WORKERS", "0", "WORKERS=4"),
+            ("WORKERS", "1025", "WORKERS=4"),
+            ("RUST_LOG", "info,actix=loud", "RUST_LOG=info"),
             ("REDIS_URL", "localhost:6379", "REDIS_URL=redis://"),
             (
                 "DATABASE_URL",
@@ -464,6 +493,20 @@ mod tests {
         assert!(problems(&[("ADMIN_KEY", "change-me")])[0].contains("placeholder"));
         let refusal = problems(&[("ADMIN_KEY", "schlüssel geheim")]);
         assert!(!refusal[0].contains("geheim"));
+    }
+
+    #[test]
+    fn the_log_filter_is_a_setting_like_any_other() {
+        let filter = |value| read(&[KEY, ("RUST_LOG", value)]).unwrap().log_filter;
+        assert_eq!(filter(""), telemetry::DEFAULT_FILTER);
+        assert_eq!(filter("warn,llm_gateway=debug"), "warn,llm_gateway=debug");
+    }
+
+    #[test]
+    fn listening_happens_at_the_kind_of_database_that_is_used() {
+        let postgres = ("DATABASE_URL", "postgres://localhost/db");
+        let sqlite = ("DATABASE_LISTEN_URL", "sqlite://x.db");
+        assert!(problems(&[KEY, postgres, sqlite])[0].starts_with("DATABASE_LISTEN_URL"));
     }
 
     #[test]
