@@ -15,7 +15,7 @@ use derive_more::Display;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::storage::StorageError;
+use crate::{domain::PlainKey, storage::StorageError};
 
 /// A failure, grouped by who must act: the caller, the provider's operator, or ours.
 #[derive(Clone, Debug, Display, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub enum GatewayError {
     UnknownUrl {
         /// Of the request.
         method: String,
-        /// Without its query.
+        /// Without its query and without keys.
         path: String,
     },
     /// The endpoint exists, but not with this method.
@@ -68,7 +68,7 @@ pub enum GatewayError {
     MethodNotAllowed {
         /// Of the request.
         method: String,
-        /// Without its query.
+        /// Without its query and without keys.
         path: String,
         /// As in the `Allow` header.
         allowed: &'static str,
@@ -133,6 +133,16 @@ fn this_id(id: Option<Uuid>) -> String {
     }
 }
 
+/// A path to repeat in a message: a key that was pasted into it is masked.
+fn without_keys(path: &str) -> String {
+    let masked = |segment| match PlainKey::parse(str::as_bytes(segment)) {
+        Some(_) => "sk-…",
+        None => segment,
+    };
+    let segments: Vec<&str> = path.split('/').map(masked).collect();
+    segments.join("/")
+}
+
 /// The columns of the error table: status, `type`, `code`.
 struct Row(StatusCode, &'static str, &'static str);
 
@@ -162,7 +172,7 @@ impl GatewayError {
     pub fn unknown_url(request: &HttpRequest) -> Self {
         Self::UnknownUrl {
             method: request.method().to_string(),
-            path: request.path().to_owned(),
+            path: without_keys(request.path()),
         }
     }
 
@@ -170,7 +180,7 @@ impl GatewayError {
     pub fn method_not_allowed(request: &HttpRequest, allowed: &'static str) -> Self {
         Self::MethodNotAllowed {
             method: request.method().to_string(),
-            path: request.path().to_owned(),
+            path: without_keys(request.path()),
             allowed,
         }
     }
@@ -318,7 +328,7 @@ impl ResponseError for GatewayError {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::body::to_bytes;
+    use actix_web::{body::to_bytes, test::TestRequest};
     use serde_json::{Value, json};
 
     use super::*;
@@ -364,6 +374,20 @@ mod tests {
             reason: "row 7 is unreadable".to_owned(),
         };
         assert_eq!(GatewayError::from(broken), GatewayError::Internal);
+    }
+
+    #[actix_rt::test]
+    async fn a_key_in_the_path_is_not_repeated() {
+        let path = "/v1/sk-6f0c2d0e-52a1-4c1b-9d7e-3f1a2b4c5d6e/chat";
+        let request = TestRequest::with_uri(path).to_http_request();
+        for error in [
+            GatewayError::unknown_url(&request),
+            GatewayError::method_not_allowed(&request, "POST"),
+        ] {
+            let message = error.to_string();
+            assert!(message.contains("/v1/sk-…/chat"), "{message}");
+            assert!(!message.contains("6f0c2d0e"), "{message}");
+        }
     }
 
     #[actix_rt::test]
