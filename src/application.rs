@@ -8,7 +8,7 @@ use std::{
 };
 
 use actix_web::{
-    App, HttpRequest, HttpResponse, HttpServer,
+    App, HttpServer,
     dev::Server,
     web::{self, Data},
 };
@@ -16,7 +16,7 @@ use derive_more::{Display, Error, From};
 
 use crate::{
     admin,
-    error::GatewayError,
+    endpoints::unknown_url,
     health,
     proxy::{
         self, Upstream,
@@ -171,11 +171,6 @@ fn serve(
         .disable_signals();
     Ok(server.run())
 }
-
-async fn unknown_url(request: HttpRequest) -> Result<HttpResponse, GatewayError> {
-    Err(GatewayError::unknown_url(&request))
-}
-
 #[cfg(unix)]
 fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};

@@ -4,14 +4,15 @@ use actix_web::{HttpResponse, web};
 use serde_json::json;
 
 use crate::{
+    endpoints::{get, resource},
     error::GatewayError,
     storage::{Health, Storage},
 };
 
 /// Adds both endpoints. Neither needs a key, and neither says anything about the contents.
 pub(crate) fn configure(app: &mut web::ServiceConfig) {
-    app.route("/healthz", web::get().to(alive))
-        .route("/readyz", web::get().to(ready));
+    app.service(resource("/healthz", "GET, HEAD").route(get().to(alive)))
+        .service(resource("/readyz", "GET, HEAD").route(get().to(ready)));
 }
 
 async fn alive() -> HttpResponse {

@@ -6,7 +6,7 @@
 //! | [`application`] | opens storage, binds, serves, stops |
 //! | [`settings`], [`telemetry`] | the environment; the log |
 //! | [`request_id`], [`unread_body`] | what every request passes first |
-//! | `bearer` | the token of a request |
+//! | `endpoints`, `bearer` | what the scopes share: refused methods and paths; the token of a request |
 //! | [`error`] | each failure of the gateway itself, with its status and body |
 //! | [`domain`] | values that cannot be invalid |
 //! | [`proxy`] | the data path, `/v1` |
@@ -21,6 +21,7 @@ pub mod application;
 mod bearer;
 mod cache_warmer;
 pub mod domain;
+mod endpoints;
 pub mod error;
 mod health;
 pub mod proxy;

@@ -12,15 +12,18 @@ mod providers;
 use std::rc::Rc;
 
 use actix_web::{
-    HttpRequest, HttpResponse, Resource, Route,
+    HttpResponse,
     dev::HttpServiceFactory,
-    guard as method,
     http::header,
     middleware::{DefaultHeaders, from_fn},
     web::{self, delete, post, put},
 };
 
-use crate::{domain::Secret, error::GatewayError};
+use crate::{
+    domain::Secret,
+    endpoints::{get, resource, unknown_url},
+    error::GatewayError,
+};
 
 /// What an admin call answers.
 type Answer = Result<HttpResponse, GatewayError>;
@@ -70,21 +73,4 @@ pub fn scope(admin_key: Secret) -> impl HttpServiceFactory {
         }))
         // Some answers hold a key; none is worth keeping.
         .wrap(DefaultHeaders::new().add((header::CACHE_CONTROL, "no-store")))
-}
-
-/// A path that refuses every method it has no route for, and says which ones it has.
-fn resource(path: &str, allowed: &'static str) -> Resource {
-    let refuse = move |request: HttpRequest| async move {
-        Answer::Err(GatewayError::method_not_allowed(&request, allowed))
-    };
-    web::resource(path).default_service(web::to(refuse))
-}
-
-/// `GET`, and `HEAD`, whose body the server leaves out.
-fn get() -> Route {
-    web::route().guard(method::Any(method::Get()).or(method::Head()))
-}
-
-async fn unknown_url(request: HttpRequest) -> Answer {
-    Err(GatewayError::unknown_url(&request))
 }

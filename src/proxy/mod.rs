@@ -12,11 +12,12 @@ mod upstream;
 
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, HttpResponse, Scope, web};
+use actix_web::{HttpRequest, Scope, web};
 
 pub use self::upstream::Upstream;
 use crate::{
     domain::{Name, Route},
+    endpoints::{resource, unknown_url},
     error::GatewayError,
     storage::Storage,
 };
@@ -31,9 +32,8 @@ pub fn scope(storage: Storage, upstream: Upstream, max_body_bytes: usize) -> Sco
     web::scope("/v1")
         .app_data(web::Data::new(path))
         .service(
-            web::resource("/chat/completions")
-                .route(web::post().to(chat_completions::chat_completions))
-                .default_service(web::to(only_post)),
+            resource("/chat/completions", "POST")
+                .route(web::post().to(chat_completions::chat_completions)),
         )
         .default_service(web::to(unknown_url))
 }
@@ -71,12 +71,4 @@ fn unknown_model(model: &str) -> GatewayError {
         None => model.to_owned(),
     };
     GatewayError::UnknownModel { model }
-}
-
-async fn only_post(request: HttpRequest) -> Result<HttpResponse, GatewayError> {
-    Err(GatewayError::method_not_allowed(&request, "POST"))
-}
-
-async fn unknown_url(request: HttpRequest) -> Result<HttpResponse, GatewayError> {
-    Err(GatewayError::unknown_url(&request))
 }

@@ -71,6 +71,22 @@ async fn a_gateway_that_runs_is_alive_and_ready() {
 }
 
 #[actix_web::test]
+async fn health_answers_get_and_head_and_refuses_other_methods() {
+    let gateway = TestGateway::start().await;
+    for path in ["/healthz", "/readyz"] {
+        let mut client = RawClient::connect(gateway.address()).await;
+        let head = Request::new("HEAD", path);
+        client.send(head.head_bytes()).await.unwrap();
+        assert_eq!(client.read_response().await.status(), 200);
+
+        let refused = Request::post(path).send_to(gateway.address()).await;
+        assert_eq!(refused.status(), 405);
+        assert_eq!(refused.error_code(), "method_not_allowed");
+        assert_eq!(refused.header("allow").as_deref(), Some("GET, HEAD"));
+    }
+}
+
+#[actix_web::test]
 async fn an_unknown_path_gets_the_envelope_and_an_id() {
     let gateway = TestGateway::start().await;
     for path in ["/", "/v2/chat/completions", "/favicon.ico"] {
