@@ -1,9 +1,9 @@
 //! The application: open storage, bind, serve, stop. `main` and the tests enter by this door.
 
 use std::{
-    future::Future,
     io,
     net::{SocketAddr, TcpListener},
+    pin::pin,
     time::Duration,
 };
 
@@ -24,6 +24,7 @@ use crate::{
     },
     request_id::RequestIds,
     settings::Settings,
+    stop_signal::StopSignal,
     storage::{Storage, StorageError},
     unread_body::CloseOnUnreadBody,
 };
@@ -60,6 +61,9 @@ pub enum ApplicationError {
     /// A defect: without it nothing keeps the caches right.
     #[display("the cache warmer ended unexpectedly")]
     WarmerEnded,
+    /// The operator didn't want to wait.
+    #[display("a second signal ended the stop before it was complete")]
+    CutShort,
 }
 
 impl Application {
@@ -90,40 +94,56 @@ impl Application {
         self.address
     }
 
-    /// Serves until SIGTERM or SIGINT, then stops gracefully.
+    /// Serves until `stop` or until the cache warmer is gone, then accepts no more, lets running
+    /// answers finish within `SHUTDOWN_TIMEOUT`, ends the cache warmer and closes the pools. A
+    /// second signal ends all this at once.
     ///
     /// # Errors
-    /// The server failed, or the cache warmer is gone.
-    pub async fn run_until_stopped(self) -> Result<(), ApplicationError> {
-        let signal = stop_signal()?;
-        self.run_until(signal).await
-    }
-
-    /// Serves until `stop`, then accepts no more, lets running answers finish within
-    /// `SHUTDOWN_TIMEOUT`, ends the cache warmer and closes the pools.
-    ///
-    /// # Errors
-    /// The server failed, or the cache warmer is gone.
-    pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), ApplicationError> {
+    /// The server failed, the cache warmer is gone, or the stop was cut short.
+    pub async fn run_until_stopped(self, mut stop: StopSignal) -> Result<(), ApplicationError> {
         log::info!("listening on {}", self.address);
         let handle = self.server.handle();
-        let watch = async {
-            let result = tokio::select! {
-                () = stop => Ok(()),
-                () = self.storage.warmer_ended() => Err(ApplicationError::WarmerEnded),
+        let mut server = pin!(self.server);
+        let cause = tokio::select! {
+            served = server.as_mut() => Cause::ServerEnded(served),
+            () = stop.received() => Cause::Asked,
+            () = self.storage.warmer_ended() => Cause::WarmerEnded,
+        };
+        log::info!("stopping: running answers may finish");
+        let stopping = async {
+            let served = match cause {
+                Cause::ServerEnded(_) => Ok(()),
+                Cause::Asked | Cause::WarmerEnded => tokio::join!(handle.stop(true), server).1,
             };
-            log::info!("stopping: running answers may finish");
-            handle.stop(true).await;
-            result
+            self.storage.close().await;
+            outcome(cause, served)
         };
-        let (served, watched) = tokio::select! {
-            served = self.server => (served, Ok(())),
-            watched = watch => (Ok(()), watched),
-        };
-        self.storage.close().await;
-        log::info!("stopped");
-        served?;
-        watched
+        tokio::select! {
+            outcome = stopping => {
+                log::info!("stopped");
+                outcome
+            }
+            () = stop.received() => Err(ApplicationError::CutShort),
+        }
+    }
+}
+
+/// Why the serving came to its end.
+enum Cause {
+    /// A signal.
+    Asked,
+    /// By itself.
+    ServerEnded(io::Result<()>),
+    /// There is nobody any more to keep the caches right.
+    WarmerEnded,
+}
+
+/// What the process says at its end: the first failure, whatever went well after it.
+fn outcome(cause: Cause, served: io::Result<()>) -> Result<(), ApplicationError> {
+    match cause {
+        Cause::WarmerEnded => Err(ApplicationError::WarmerEnded),
+        Cause::ServerEnded(ended) => Ok(ended?),
+        Cause::Asked => Ok(served?),
     }
 }
 
@@ -171,22 +191,22 @@ fn serve(
         .disable_signals();
     Ok(server.run())
 }
-#[cfg(unix)]
-fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
-}
 
-#[cfg(not(unix))]
-fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    Ok(async {
-        let _ = tokio::signal::ctrl_c().await;
-    })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warmer_that_ended_is_a_failure_however_well_the_server_stopped() {
+        let result = outcome(Cause::WarmerEnded, Ok(()));
+        assert!(matches!(result, Err(ApplicationError::WarmerEnded)));
+    }
+
+    #[test]
+    fn a_server_that_failed_is_a_failure() {
+        let failure = || Err(io::Error::other("x"));
+        assert!(outcome(Cause::ServerEnded(failure()), Ok(())).is_err());
+        assert!(outcome(Cause::Asked, failure()).is_err());
+        assert!(outcome(Cause::Asked, Ok(())).is_ok());
+    }
 }

@@ -4,7 +4,7 @@
 //! | module | does |
 //! |---|---|
 //! | [`application`] | opens storage, binds, serves, stops |
-//! | [`settings`], [`telemetry`] | the environment; the log |
+//! | [`settings`], [`telemetry`], [`stop_signal`] | the environment; the log; SIGTERM and SIGINT |
 //! | [`request_id`], [`unread_body`] | what every request passes first |
 //! | `endpoints`, `bearer` | what the scopes share: refused methods and paths; the token of a request |
 //! | [`error`] | each failure of the gateway itself, with its status and body |
@@ -27,8 +27,9 @@ mod health;
 pub mod proxy;
 pub mod request_id;
 pub mod settings;
+pub mod stop_signal;
 pub mod storage;
 pub mod telemetry;
 pub mod unread_body;
 
-pub use self::{application::Application, settings::Settings};
+pub use self::{application::Application, settings::Settings, stop_signal::StopSignal};

@@ -3,12 +3,13 @@
 use std::{
     env,
     io::{self, Read, Write},
+    mem,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     process::ExitCode,
     time::Duration,
 };
 
-use llm_gateway::{Application, Settings, telemetry};
+use llm_gateway::{Application, Settings, StopSignal, application::ApplicationError, telemetry};
 
 const HELP: &str = "\
 One lightweight process in front of many LLM providers, speaking the OpenAI API.
@@ -71,12 +72,20 @@ fn serve() -> Result<(), String> {
         .install_default()
         .map_err(|_| "a provider of cryptography was installed already".to_owned())?;
     let run = async {
-        let application = Application::build(settings).await?;
-        application.run_until_stopped().await
+        // Heard during a slow start too: the first process of a container dies of no signal
+        // that it doesn't handle.
+        let mut stop = StopSignal::listen()?;
+        let application = tokio::select! {
+            application = Application::build(settings) => application?,
+            () = stop.received() => return Ok(()),
+        };
+        application.run_until_stopped(stop).await
     };
-    actix_rt::System::new()
-        .block_on(run)
-        .map_err(|error| error.to_string())
+    let system = actix_rt::System::new();
+    let result = system.block_on(run);
+    // To drop the runtime would be to wait for blocking calls, a look-up of a name for example.
+    mem::forget(system);
+    result.map_err(|error: ApplicationError| error.to_string())
 }
 
 fn check_config() -> Result<(), String> {

@@ -5,11 +5,14 @@ use std::{
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
-    process::Output,
+    process::{Output, Stdio},
 };
 
 use serde_json::json;
-use tokio::process::Command;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::Command,
+};
 use uuid::Uuid;
 
 use crate::support::{
@@ -17,6 +20,7 @@ use crate::support::{
     gateway::{ADMIN_KEY, TestGateway},
     provider::ScriptedProvider,
     script::Answer,
+    soon,
 };
 
 async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -144,6 +148,54 @@ async fn a_stream_that_does_not_finish_in_time_is_broken_off() {
     let rest = client.read_rest(head).await;
     assert!(!rest.is_complete());
     assert!(gateway.ended().await);
+}
+
+#[actix_web::test]
+async fn a_second_signal_does_not_wait_for_running_streams() {
+    let provider = ScriptedProvider::start().await;
+    let (answer, feed) = Answer::live();
+    provider.next(answer);
+    let mut gateway = TestGateway::start_with(&[("SHUTDOWN_TIMEOUT", "10m")]).await;
+    gateway.serve("m", &provider).await;
+    let request = Request::post("/v1/chat/completions")
+        .bearer(&gateway.user_key().await)
+        .value(&json!({"model": "m", "stream": true}));
+    let mut client = RawClient::connect(gateway.address()).await;
+    client.send(request.to_bytes()).await.unwrap();
+    feed.stream_head();
+    let head = client.read_head().await.unwrap();
+    gateway.ask_to_stop().await;
+    gateway.logged("stopping").await;
+    gateway.signal("INT").await;
+    assert!(!gateway.ended().await);
+    assert!(!client.read_rest(head).await.is_complete());
+}
+
+#[cfg(unix)]
+#[actix_web::test]
+async fn a_signal_ends_a_start_that_does_not_come_to_its_end() {
+    let folder = EnvFile::new("");
+    // Whoever migrates holds this lock; the gateway waits for it.
+    let lock = fs::File::create(folder.0.join("gateway.migrating")).unwrap();
+    lock.lock().unwrap();
+    let mut process = Command::new(env!("CARGO_BIN_EXE_llm-gateway"))
+        .env_clear()
+        .env("ADMIN_KEY", ADMIN_KEY)
+        .env("LISTEN_ADDR", "127.0.0.1:0")
+        .env("DATABASE_URL", "sqlite://gateway.db")
+        .current_dir(&folder.0)
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    let opening = async { while !lines.next_line().await.unwrap().unwrap().contains("redis:") {} };
+    soon("the start to begin", opening).await;
+    let id = process.id().unwrap().to_string();
+    let sent = Command::new("kill").args(["-TERM", &id]).status().await;
+    assert!(sent.unwrap().success());
+    let status = soon("the process to end", process.wait()).await.unwrap();
+    assert_eq!(status.code(), Some(0));
 }
 
 #[actix_web::test]
