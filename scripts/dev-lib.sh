@@ -123,6 +123,19 @@ process_is_gone() {
   ! kill -0 "$1" 2>/dev/null || grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null
 }
 
+# Runs a command as POSTGRES_USER, out of the caller's folder, which that user may not be allowed
+# to enter: PostgreSQL doesn't run as root.
+as_postgres_user() (
+  cd /
+  if [[ $(id -un) == "$POSTGRES_USER" ]]; then
+    "$@"
+  elif have setpriv; then
+    setpriv --reuid "$POSTGRES_USER" --regid "$(id -g "$POSTGRES_USER")" --clear-groups "$@"
+  else
+    runuser -u "$POSTGRES_USER" -- "$@"
+  fi
+)
+
 # Where cargo puts binaries, CARGO_TARGET_DIR and cargo's own settings considered.
 target_directory() {
   cargo metadata --format-version 1 --no-deps --locked --offline \

@@ -17,6 +17,9 @@
 #      own services, then as 3.
 # Otherwise the script says what to install.
 #
+# With SERVICES_FOLDER set, servers of this machine's programs (3 and 4) are kept in that folder
+# instead, beside whatever runs for development.
+#
 # The data are throw-away: PostgreSQL doesn't wait for the disk (fsync is off), Redis
 # writes nothing, `down` deletes all. `up` may be repeated. The addresses, process ids,
 # ports and folders of what runs are in .dev/env.
@@ -25,7 +28,7 @@ set -euo pipefail
 # shellcheck source=scripts/dev-lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/dev-lib.sh"
 
-readonly DEV=$ROOT/.dev
+readonly DEV=${SERVICES_FOLDER:-$ROOT/.dev}
 readonly STATE=$DEV/env
 readonly DATABASE=gateway
 
@@ -215,8 +218,9 @@ host_and_port() {
 
 # ---- Docker Compose ----
 
+# Compose keeps one set of servers per clone, and that is for development.
 docker_engine_answers() {
-  have docker && docker compose version >/dev/null 2>&1 && timeout 10 docker info >/dev/null 2>&1
+  [[ -z ${SERVICES_FOLDER-} ]] && have docker && docker compose version >/dev/null 2>&1 && timeout 10 docker info >/dev/null 2>&1
 }
 
 # A project of its own per clone, apart from the one of `docker compose up`, whose data must survive `down`.
@@ -268,18 +272,6 @@ choose_postgres_user() {
     ! id postgres >/dev/null 2>&1 || POSTGRES_USER=postgres
   fi
 }
-
-# Out of the caller's folder, which that user may not be allowed to enter.
-as_postgres_user() (
-  cd /
-  if [[ $(id -un) == "$POSTGRES_USER" ]]; then
-    "$@"
-  elif have setpriv; then
-    setpriv --reuid "$POSTGRES_USER" --regid "$(id -g "$POSTGRES_USER")" --clear-groups "$@"
-  else
-    runuser -u "$POSTGRES_USER" -- "$@"
-  fi
-)
 
 # In .dev/, unless a parent folder of the clone is closed to PostgreSQL's user.
 make_postgres_folder() {

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# What the caches promise, put to the test under load, with figures.
+#
+#   scripts/drill.sh [FLAGS]
+#   scripts/drill.sh --revocations 50 --route-changes 10 --unknown-keys 5000 --outage 3    a short one
+#
+# Starts three gateways, a mock provider, a PostgreSQL and a Redis of its own on loopback. Then,
+# under traffic that is always allowed: keys are revoked and rotated and routes changed, with a
+# probe on every replica; Redis, PostgreSQL and both are killed and frozen, and come back;
+# the connections on which replicas hear of changes are cut and frozen; and unknown keys come in
+# floods. Prints tables. What must hold whatever the machine is marked ok or BROKEN, bars about
+# time met or MISSED; the exit code is not 0 where something is BROKEN.
+#
+# Takes under five minutes, and longer for building the release binaries the first time. Flags:
+#   --rate N            requests a second of allowed traffic, over all replicas [500]
+#   --revocations N     keys to revoke and rotate [1000]
+#   --route-changes N   routes to change [200]
+#   --unknown-keys N    distinct unknown keys to flood with, twice [100000]
+#   --unknown-rate N    of these a second [3000]
+#   --outage SECONDS    how long each outage lasts [6]
+set -euo pipefail
+
+# shellcheck source=scripts/drill-lib.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/drill-lib.sh"
+
+main() {
+  case ${1-} in
+    -h | --help) print_header "$0" ;;
+    server) strike "$2" "$3" ;;
+    *) run_driver drill "$@" ;;
+  esac
+}
+
+# strike SERVER ACT: how the driver has servers killed, frozen, woken and started.
+strike() {
+  load_servers
+  case $1-$2 in
+    postgres-kill)
+      local postmaster
+      postmaster=$(postgres_process)
+      signal_postgres KILL
+      wait_until 10 process_is_gone "$postmaster"
+      ;;
+    postgres-start) start_postgres ;;
+    postgres-freeze) signal_postgres STOP ;;
+    postgres-wake) signal_postgres CONT ;;
+    redis-kill)
+      local redis
+      redis=$(redis_process)
+      kill -KILL "$redis"
+      wait_until 10 process_is_gone "$redis"
+      ;;
+    redis-start) start_redis ;;
+    redis-freeze) kill -STOP "$(redis_process)" ;;
+    redis-wake) kill -CONT "$(redis_process)" ;;
+    *) die "what is '$1 $2'?" ;;
+  esac
+}
+
+main "$@"
