@@ -18,6 +18,7 @@ mod load;
 mod options;
 mod outages;
 mod report;
+mod scale;
 mod site;
 mod stage;
 
@@ -67,6 +68,7 @@ async fn run(options: Options) -> Result<bool> {
     let mut report = Report::default();
     match options.scenario {
         Scenario::Drill => drill(options, &mut report).await?,
+        Scenario::Scale => scale::run(options, &mut report).await?,
     }
     Ok(report.verdict())
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scenario {
     Drill,
+    Scale,
 }
 
 /// Where everything is, and how much of it to do.
@@ -56,7 +57,8 @@ impl Options {
     pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let scenario = match args.next().as_deref() {
             Some("drill") => Scenario::Drill,
-                None | Some("--help" | "-h") => return Ok(None),
+            Some("scale") => Scenario::Scale,
+            None | Some("--help" | "-h") => return Ok(None),
             Some(other) => return Err(format!("'{other}' is neither drill nor scale")),
         };
         let mut options = Self::new(scenario);
