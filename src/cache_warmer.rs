@@ -33,8 +33,11 @@ use crate::storage::{
 const MAILBOX: usize = 64;
 /// How often the counter is read although nobody notified: several times within the lease.
 const POLL: Duration = Duration::from_millis(200);
-/// The longest that one read of the counter may take. Longer, and the lease would end anyway.
-const HEARING_TIMEOUT: Duration = Duration::from_millis(500);
+/// The longest that one read of the counter may take, on the listening connection and then
+/// through the pool. Together with [`POLL`] less than the lease, so that by its end it is known
+/// whether the database is there.
+const LISTENER_TIMEOUT: Duration = Duration::from_millis(300);
+const POOL_TIMEOUT: Duration = Duration::from_millis(400);
 /// A delta that lost the race so often has plenty of company to leave the work to.
 const PUSH_ATTEMPTS: usize = 5;
 /// A warm-up that failed is tried again after this time.
@@ -152,7 +155,11 @@ struct Warmer {
     mailbox: mpsc::Receiver<Message>,
     /// Tier 1 has been brought up to this version.
     position: Option<Stamp>,
+    /// Tier 1 was emptied for this version, which the log could not explain.
+    emptied_at: Option<Stamp>,
     hearing: Job<Hearing>,
+    /// Opens a listening connection, which may take longer than a hearing.
+    listening: Job<Result<Option<Listener>, StorageError>>,
     pushing: Job<Pushing>,
     warming: Job<Result<Stamp, WarmUpError>>,
     /// Admin calls that wait for the push under way, and for the one after it.
@@ -160,12 +167,15 @@ struct Warmer {
     pushed_next: Vec<oneshot::Sender<()>>,
     /// Those who wait for the first attempts.
     settling: Vec<oneshot::Sender<()>>,
+    /// Opened, and not used yet.
+    listener: Option<Listener>,
     /// Kept open between pushes.
     writer: Option<Writer>,
     /// No warm-up before this time.
     warm_up_not_before: Instant,
     rewarm: Interval,
-    /// Whether the last push found Redis, and the last warm-up succeeded: each change is logged.
+    /// How the last attempts went: each change is logged.
+    hearings_succeed: bool,
     redis_answers: bool,
     warm_ups_succeed: bool,
 }
@@ -173,6 +183,7 @@ struct Warmer {
 enum Event {
     Message(Option<Message>),
     Heard(Hearing),
+    Listening(Result<Option<Listener>, StorageError>),
     Pushed(Pushing),
     Warmed(Result<Stamp, WarmUpError>),
     RewarmDue,
@@ -187,15 +198,19 @@ impl Warmer {
             tiers,
             mailbox,
             position: None,
+            emptied_at: None,
             hearing: Job(None),
+            listening: Job(None),
             pushing: Job(None),
             warming: Job(None),
             pushed_now: Vec::new(),
             pushed_next: Vec::new(),
             settling: Vec::new(),
+            listener: None,
             writer: None,
             warm_up_not_before: Instant::now(),
             rewarm,
+            hearings_succeed: true,
             redis_answers: true,
             warm_ups_succeed: true,
         }
@@ -218,6 +233,8 @@ impl Warmer {
                 }
                 Event::Message(None) => return,
                 Event::Heard(hearing) => self.finish_hearing(hearing),
+                // What fails here, fails or is late in the next hearing too, which says so.
+                Event::Listening(opened) => self.listener = opened.ok().flatten(),
                 Event::Pushed(pushing) => self.finish_push(pushing),
                 Event::Warmed(result) => self.finish_warm_up(result),
                 Event::RewarmDue => self.start_warm_up(),
@@ -229,6 +246,7 @@ impl Warmer {
         tokio::select! {
             message = self.mailbox.recv() => Event::Message(message),
             hearing = self.hearing.end() => Event::Heard(hearing),
+            opened = self.listening.end() => Event::Listening(opened),
             pushing = self.pushing.end() => Event::Pushed(pushing),
             warmed = self.warming.end() => Event::Warmed(warmed),
             _ = self.rewarm.tick() => Event::RewarmDue,
@@ -257,12 +275,21 @@ impl Warmer {
         }
     }
 
-    /// A look-up saw Redis ahead while the database could not be heard: everything that is held
-    /// may be outdated. While it can be heard, it is the judge.
+    /// A look-up saw Redis ahead. While the database can be heard, it is the judge.
     fn hear_from_redis(&mut self, stamp: Stamp) {
         let freshness = &self.tiers.freshness;
         let is_cut_off = !freshness.database_answers() || !freshness.is_trusted();
-        if is_cut_off && self.tiers.freshness.hear(stamp) {
+        if is_cut_off && freshness.hear(stamp) {
+            self.empty_if_behind();
+        }
+    }
+
+    /// Without the log, everything that is held may be outdated once something newer was heard of.
+    /// What is filled afterwards knows as much; so once for each version is enough.
+    fn empty_if_behind(&mut self) {
+        let known = self.tiers.freshness.known();
+        if known.is_some() && known != self.position && known != self.emptied_at {
+            self.emptied_at = known;
             self.tiers.memory.invalidate(&[Entry::Everything]);
         }
     }
@@ -283,9 +310,11 @@ impl Warmer {
             Ok(news) => {
                 let is_first = self.position.is_none();
                 self.take_in(&news);
-                if self.tiers.freshness.set_database_answers(true) {
-                    log::info!("database: answers again");
+                self.tiers.freshness.set_database_answers(true);
+                if !self.hearings_succeed {
+                    log::info!("database: changes are heard again");
                 }
+                self.hearings_succeed = true;
                 if is_first {
                     // Whatever Redis holds is from before this process; a restored backup may
                     // even have reached the same version again.
@@ -293,16 +322,32 @@ impl Warmer {
                 }
             }
             Err(error) => {
-                if self.tiers.freshness.set_database_answers(false) {
+                let is_away = matches!(error, StorageError::Unavailable { .. });
+                self.tiers.freshness.set_database_answers(!is_away);
+                self.empty_if_behind();
+                if self.hearings_succeed {
                     log::warn!("database: changes cannot be heard ({error})");
                 }
+                self.hearings_succeed = false;
             }
         }
         self.start_push();
         if self.tiers.redis.is_none() {
             self.settle();
         }
-        self.start_hearing(hearing.listener, POLL);
+        let listener = hearing.listener.or_else(|| self.listener.take());
+        if listener.is_none() {
+            self.start_listening();
+        }
+        self.start_hearing(listener, POLL);
+    }
+
+    /// Meanwhile the counter is read through the pool; only notifications are missing.
+    fn start_listening(&mut self) {
+        if !self.listening.is_running() {
+            let database = Arc::clone(&self.tiers.database);
+            self.listening.start(async move { database.listen().await });
+        }
     }
 
     /// The first push follows the first hearing, so its end is the end of both.
@@ -467,13 +512,7 @@ async fn hear(
         if position.is_none() {
             database.prepare().await?;
         }
-        if listener.is_none() {
-            // Without one the counter is read through the pool; only notifications are missing.
-            let opened = timeout(HEARING_TIMEOUT, database.listen()).await;
-            listener = opened.ok().and_then(Result::ok).flatten();
-        }
-        let asked = Instant::now();
-        let mut stamp = read_counter(&*database, &mut listener).await?;
+        let (asked, mut stamp) = read_counter(&*database, &mut listener).await?;
         // Whatever was heard of before the question was asked had been committed by then.
         let went_back = known.is_some_and(|known| !stamp.covers(&known));
         if went_back && known.is_some_and(|known| known.epoch == stamp.epoch) {
@@ -504,24 +543,25 @@ async fn await_commit(listener: Option<Listener>, wait: Duration) -> Option<List
     }
 }
 
-/// A listener that doesn't answer in time is given up: its connection may be half dead.
+/// Answers when it asked, too. A listener that doesn't answer in time is given up, because its
+/// connection may be half dead; then the pool is asked.
 async fn read_counter(
     database: &dyn Database,
     listener: &mut Option<Listener>,
-) -> Result<Stamp, StorageError> {
-    let late = |_| StorageError::Unavailable {
+) -> Result<(Instant, Stamp), StorageError> {
+    if let Some(mut direct) = listener.take() {
+        let asked = Instant::now();
+        if let Ok(Ok(stamp)) = timeout(LISTENER_TIMEOUT, direct.stamp()).await {
+            *listener = Some(direct);
+            return Ok((asked, stamp));
+        }
+    }
+    let asked = Instant::now();
+    let stamp = timeout(POOL_TIMEOUT, database.stamp()).await;
+    let stamp = stamp.map_err(|_| StorageError::Unavailable {
         reason: "the database did not answer in time".to_owned(),
-    };
-    let Some(mut direct) = listener.take() else {
-        return timeout(HEARING_TIMEOUT, database.stamp())
-            .await
-            .map_err(late)?;
-    };
-    let stamp = timeout(HEARING_TIMEOUT, direct.stamp())
-        .await
-        .map_err(late)??;
-    *listener = Some(direct);
-    Ok(stamp)
+    })??;
+    Ok((asked, stamp))
 }
 
 /// What changed after `position`. Before the first hearing nothing is known about what is held.

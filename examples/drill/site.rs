@@ -144,7 +144,7 @@ impl Site {
 
     /// Starts a gateway whose listening connection can be cut and frozen by itself.
     pub(crate) async fn replica_behind_cable(&self, name: &str) -> Result<Replica> {
-        let cable = Cable::to(&self.options.database_url).await;
+        let cable = Cable::to(&self.options.database_url);
         let listen_url = cable.route(&self.options.database_url);
         let mut replica = self
             .replica(name, &[("DATABASE_LISTEN_URL", &listen_url)])

@@ -66,9 +66,9 @@ impl Freshness {
         self.database_answers.load(Ordering::Acquire)
     }
 
-    /// Answers whether that is a change.
-    pub(crate) fn set_database_answers(&self, answers: bool) -> bool {
-        self.database_answers.swap(answers, Ordering::AcqRel) != answers
+    /// To be called by the cache warmer alone.
+    pub(crate) fn set_database_answers(&self, answers: bool) {
+        self.database_answers.store(answers, Ordering::Release);
     }
 
     /// The counter was read, by a question asked at `asked`, and tier 1 has been brought up to

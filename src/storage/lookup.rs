@@ -88,11 +88,16 @@ async fn walk<L: Lookup>(shared: &Shared, key: L, ticket: Ticket) -> Result<Opti
         Some(Told::Ahead(stamp, answer)) => Some((stamp, answer)),
         None => None,
     };
-    // A database that hangs would cost every request its whole time limit, for answers that are
-    // here: the warmer goes on asking it.
-    if ahead.is_none()
-        && !shared.freshness.database_answers()
-        && let Some(answer) = held(shared, &key)
+    let aside = || match &ahead {
+        Some((stamp, answer)) => {
+            shared.warmer.heard(*stamp);
+            Some(answer.clone())
+        }
+        None => held(shared, &key),
+    };
+    // To find out for each request anew that nobody is there would take its time every time.
+    if !shared.freshness.database_answers()
+        && let Some(answer) = aside()
     {
         return Ok(answer);
     }
@@ -102,13 +107,7 @@ async fn walk<L: Lookup>(shared: &Shared, key: L, ticket: Ticket) -> Result<Opti
             shared.memory.fill(answers, ticket, key, answer.clone());
             Ok(answer)
         }
-        Err(outage @ StorageError::Unavailable { .. }) => match ahead {
-            Some((stamp, answer)) => {
-                shared.warmer.heard(stamp);
-                Ok(answer)
-            }
-            None => held(shared, &key).ok_or(outage),
-        },
+        Err(outage @ StorageError::Unavailable { .. }) => aside().ok_or(outage),
         Err(error) => Err(error),
     }
 }
