@@ -12,6 +12,7 @@
 
 use std::{
     fmt,
+    pin::pin,
     str::FromStr,
     sync::{
         PoisonError, RwLock,
@@ -219,19 +220,28 @@ impl RedisCache {
         self.connect(WRITE_TIMEOUT).await.map(Writer)
     }
 
-    /// The mark, if there is one that can be read.
+    /// The mark, if there is one that can be read. An answer so late that a look-up would have
+    /// given up closes look-ups at once: the cache warmer finds out more often than requests do.
     pub(crate) async fn mark(&self, writer: &mut Writer) -> Result<Option<Mark>> {
-        let read = pipe()
+        let mut question = pipe();
+        question
             .atomic()
             .get(&self.names.mark)
             .scard(&self.names.keys)
-            .hlen(&self.names.routes)
-            .query_async::<(Option<String>, u64, u64)>(&mut writer.0)
-            .await;
-        let (mark, keys, routes) = match read {
+            .hlen(&self.names.routes);
+        let asking = question.query_async::<(Option<String>, u64, u64)>(&mut writer.0);
+        let mut asking = pin!(asking);
+        let answer = match timeout(self.timeout, &mut asking).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.close_lookups(&"no answer in time");
+                asking.await
+            }
+        };
+        let (mark, keys, routes) = match answer {
             // Somebody put something else under one of our names; a warm-up replaces it.
             Err(error) if is_wrong_type(&error) => return Ok(None),
-            read => read?,
+            answer => answer?,
         };
         let mark = mark.and_then(|text| text.parse::<Mark>().ok());
         Ok(mark.filter(|mark| mark.keys == keys && mark.routes == routes))
