@@ -8,7 +8,7 @@ use actix_web::{
     HttpRequest, HttpResponse, ResponseError,
     http::{
         StatusCode,
-        header::{self, HeaderValue},
+        header::{self, HeaderMap, HeaderValue},
     },
 };
 use derive_more::Display;
@@ -93,6 +93,12 @@ pub enum GatewayError {
     /// The body is compressed.
     #[display("The request body must not be compressed: send it without `Content-Encoding`.")]
     CompressedBody,
+    /// The head asks for WebSocket. actix-web then takes all that follows on the connection for the
+    /// body, whatever length is declared, so the body has no end.
+    #[display(
+        "The gateway does not speak WebSocket: send the request without `Upgrade: websocket`."
+    )]
+    WebSocket,
     /// No connection to the provider, a failed TLS handshake, or closed before a response.
     #[display("The provider of this model could not be reached: {reason}.")]
     UpstreamUnreachable {
@@ -168,6 +174,22 @@ impl GatewayError {
         }
     }
 
+    /// Refuses a request whose body would have no end. With chunks it has one.
+    ///
+    /// # Errors
+    /// [`Self::WebSocket`].
+    pub fn refuse_websocket(headers: &HeaderMap) -> Result<(), Self> {
+        let mut upgrades = headers.get_all(header::UPGRADE);
+        let is_websocket = |value: &HeaderValue| {
+            let name = value.as_bytes().trim_ascii();
+            name.eq_ignore_ascii_case(b"websocket")
+        };
+        match upgrades.any(is_websocket) && !headers.contains_key(header::TRANSFER_ENCODING) {
+            true => Err(Self::WebSocket),
+            false => Ok(()),
+        }
+    }
+
     /// A 404 for a path that nothing serves.
     pub fn unknown_url(request: &HttpRequest) -> Self {
         Self::UnknownUrl {
@@ -208,6 +230,7 @@ impl GatewayError {
                 CALLER,
                 "unsupported_media_type",
             ),
+            Self::WebSocket => Row(StatusCode::BAD_REQUEST, CALLER, "unsupported_upgrade"),
             Self::UpstreamUnreachable { .. } => {
                 Row(StatusCode::BAD_GATEWAY, SERVER, "upstream_unreachable")
             }
@@ -309,6 +332,10 @@ impl ResponseError for GatewayError {
             // What would be accepted instead (RFC 9110, section 15.5.16).
             Self::CompressedBody => {
                 response.insert_header((header::ACCEPT_ENCODING, "identity"));
+            }
+            // Where the body ends can't be told, so nothing can follow it.
+            Self::WebSocket => {
+                response.force_close();
             }
             Self::Unavailable { .. } => {
                 response.insert_header((header::RETRY_AFTER, RETRY_AFTER));

@@ -40,6 +40,7 @@ impl<T: DeserializeOwned> FromRequest for JsonBody<T> {
 
 /// What can be refused before one byte of the body is read.
 fn check_head(request: &HttpRequest) -> Result<(), GatewayError> {
+    GatewayError::refuse_websocket(request.headers())?;
     if declared_length(request).is_some_and(|length| length > MAX_BYTES) {
         return Err(too_large());
     }

@@ -55,6 +55,10 @@ pub(super) fn relay(
         head.no_chunking(true);
         head.set_connection_type(ConnectionType::Close);
     }
+    if request.head().connection_type() == ConnectionType::Upgrade {
+        // actix-web closes a connection on which an upgrade was asked for, and says so only if told.
+        head.set_connection_type(ConnectionType::Close);
+    }
     relayed
 }
 

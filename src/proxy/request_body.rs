@@ -27,6 +27,7 @@ pub(super) async fn collect(
     body: Payload,
     limit: usize,
 ) -> Result<Bytes, GatewayError> {
+    GatewayError::refuse_websocket(request.headers())?;
     refuse_compressed(request)?;
     let declared = declared_length(request);
     if declared.is_some_and(|length| length > limit) {

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::{BODY, PATH, Scene, refused};
 use crate::support::{
     client::Request,
+    gateway::ADMIN_KEY,
     http::sha256,
     script::{Answer, framed},
 };
@@ -219,6 +220,55 @@ async fn a_body_of_exactly_the_limit_passes() {
         scene.post(PATH).chunked(&[body(1025).as_bytes()]),
     ] {
         refused(&scene.send(&request).await, 413, "request_too_large");
+    }
+}
+
+#[actix_rt::test]
+async fn websocket_is_refused_before_the_body_is_read() {
+    let scene = Scene::start().await;
+    let head = |key: &str, path: &str| {
+        let request = Request::post(path).bearer(key);
+        let request = request.header("Connection", "upgrade");
+        request.header("Upgrade", "WebSocket").json(BODY)
+    };
+    for (path, key, status, code) in [
+        (PATH, "sk-stranger", 401, "invalid_api_key"),
+        (PATH, &scene.key, 400, "unsupported_upgrade"),
+        ("/admin/keys", "stranger", 401, "invalid_api_key"),
+        ("/admin/keys", ADMIN_KEY, 400, "unsupported_upgrade"),
+    ] {
+        let mut client = scene.connect().await;
+        client.send(head(key, path).to_bytes()).await.unwrap();
+        let response = client.read_response().await;
+        refused(&response, status, code);
+        client.server_left().await;
+    }
+    assert_eq!(scene.provider.connection_count(), 0);
+}
+
+#[actix_rt::test]
+async fn an_upgrade_that_leaves_the_body_its_end_is_ignored() {
+    let scene = Scene::start().await;
+    scene.provider.otherwise(|_| Answer::json(200, "{}"));
+    let asking = |upgrade: &str| {
+        let request = scene.post(PATH).header("Connection", "upgrade");
+        request.header("Upgrade", upgrade)
+    };
+    for request in [
+        asking("h2c").json(BODY),
+        asking("websocket").chunked(&[BODY.as_bytes()]),
+    ] {
+        let mut client = scene.connect().await;
+        let response = client.exchange(&request).await;
+        assert_eq!(response.status(), 200);
+        // The server keeps no connection on which an upgrade was asked for, and says so.
+        assert_eq!(response.header("connection").as_deref(), Some("close"));
+        client.server_left().await;
+    }
+    for index in 0..2 {
+        let received = scene.provider.request(index).await;
+        assert_eq!(received.header("upgrade"), None);
+        assert_eq!(received.text(), BODY);
     }
 }
 
