@@ -19,7 +19,7 @@ use crate::{
     endpoints::unknown_url,
     health,
     proxy::{
-        self, Upstream,
+        self, BodyLimits, Upstream,
         transport::{client_config, trusted_roots},
     },
     request_id::RequestIds,
@@ -175,7 +175,10 @@ fn serve(
             .service(proxy::scope(
                 storage.clone(),
                 upstream,
-                settings.max_body_bytes,
+                BodyLimits {
+                    bytes: settings.max_body_bytes,
+                    silence: settings.client_body_timeout,
+                },
             ))
             .default_service(web::to(unknown_url))
     });

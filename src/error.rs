@@ -99,6 +99,12 @@ pub enum GatewayError {
         "The gateway does not speak WebSocket: send the request without `Upgrade: websocket`."
     )]
     WebSocket,
+    /// Nothing more of the body came in time.
+    #[display("The request body stopped arriving: nothing came for {}.", seconds(*after))]
+    RequestTimeout {
+        /// The limit that ran out.
+        after: Duration,
+    },
     /// No connection to the provider, a failed TLS handshake, or closed before a response.
     #[display("The provider of this model could not be reached: {reason}.")]
     UpstreamUnreachable {
@@ -231,6 +237,9 @@ impl GatewayError {
                 "unsupported_media_type",
             ),
             Self::WebSocket => Row(StatusCode::BAD_REQUEST, CALLER, "unsupported_upgrade"),
+            Self::RequestTimeout { .. } => {
+                Row(StatusCode::REQUEST_TIMEOUT, CALLER, "request_timeout")
+            }
             Self::UpstreamUnreachable { .. } => {
                 Row(StatusCode::BAD_GATEWAY, SERVER, "upstream_unreachable")
             }
@@ -333,8 +342,8 @@ impl ResponseError for GatewayError {
             Self::CompressedBody => {
                 response.insert_header((header::ACCEPT_ENCODING, "identity"));
             }
-            // Where the body ends can't be told, so nothing can follow it.
-            Self::WebSocket => {
+            // The body has no end, so nothing can follow it.
+            Self::WebSocket | Self::RequestTimeout { .. } => {
                 response.force_close();
             }
             Self::Unavailable { .. } => {

@@ -27,6 +27,8 @@ pub struct Settings {
     pub workers: usize,
     /// `MAX_BODY_BYTES`: the largest request body.
     pub max_body_bytes: usize,
+    /// `CLIENT_BODY_TIMEOUT`: between two pieces of a request's body.
+    pub client_body_timeout: Duration,
     /// `SHUTDOWN_TIMEOUT`: how long running answers may go on after a signal to stop.
     pub shutdown_timeout: Duration,
     /// `RUST_LOG`: what is logged.
@@ -133,6 +135,7 @@ impl Settings {
             ("LISTEN_ADDR", self.listen_addr.to_string()),
             ("WORKERS", self.workers.to_string()),
             ("MAX_BODY_BYTES", self.max_body_bytes.to_string()),
+            ("CLIENT_BODY_TIMEOUT", show(self.client_body_timeout)),
             ("SHUTDOWN_TIMEOUT", show(self.shutdown_timeout)),
             ("DATABASE_URL", self.database.url.to_string()),
             (
@@ -186,6 +189,9 @@ impl Reader<'_> {
             listen_addr: self.value("LISTEN_ADDR", SocketAddr::from(([0, 0, 0, 0], 8080))),
             workers: self.checked("WORKERS", cores().min(MAX_WORKERS), "4", workers),
             max_body_bytes: self.checked("MAX_BODY_BYTES", 32 << 20, "32MiB", size),
+            // Longer than a phone's or a satellite's link drops out, shorter than what makes a pile
+            // of half-sent bodies.
+            client_body_timeout: self.duration("CLIENT_BODY_TIMEOUT", 30_000),
             shutdown_timeout: self.duration("SHUTDOWN_TIMEOUT", 30_000),
             log_filter: self.checked(
                 "RUST_LOG",

@@ -12,7 +12,7 @@ pub(super) async fn chat_completions(
     request: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, GatewayError> {
-    let body = request_body::collect(&request, body, path.max_body_bytes).await?;
+    let body = request_body::collect(&request, body, path.body_limits).await?;
     let chat = ChatRequest::parse(body)?;
     let route = path.find_route(chat.model()).await?;
     log::debug!(

@@ -4,6 +4,7 @@ mod caller;
 mod chat_completions;
 mod chat_request;
 mod headers;
+mod idle_timer;
 mod json;
 mod relay;
 mod request_body;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, Scope, web};
 
-pub use self::upstream::Upstream;
+pub use self::{request_body::BodyLimits, upstream::Upstream};
 use crate::{
     domain::{Name, Route},
     endpoints::{resource, unknown_url},
@@ -23,11 +24,11 @@ use crate::{
 };
 
 /// The scope `/v1`. It belongs to one worker, because `upstream` does.
-pub fn scope(storage: Storage, upstream: Upstream, max_body_bytes: usize) -> Scope {
+pub fn scope(storage: Storage, upstream: Upstream, body_limits: BodyLimits) -> Scope {
     let path = DataPath {
         storage,
         upstream,
-        max_body_bytes,
+        body_limits,
     };
     web::scope("/v1")
         .app_data(web::Data::new(path))
@@ -42,7 +43,7 @@ pub fn scope(storage: Storage, upstream: Upstream, max_body_bytes: usize) -> Sco
 struct DataPath {
     storage: Storage,
     upstream: Upstream,
-    max_body_bytes: usize,
+    body_limits: BodyLimits,
 }
 
 impl DataPath {

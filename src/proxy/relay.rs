@@ -20,9 +20,9 @@ use actix_web::{
 use awc::{ClientResponse, error::PayloadError};
 use derive_more::{Display, Error};
 use futures_util::StreamExt;
-use tokio::time::{Duration, Instant, Sleep, sleep_until};
+use tokio::time::Duration;
 
-use super::{headers, transport::TransportError};
+use super::{headers, idle_timer::IdleTimer, transport::TransportError};
 use crate::{domain::Route, request_id::RequestId};
 
 /// The response for the caller: status, headers and body of the provider's.
@@ -90,6 +90,8 @@ fn body_size(status: StatusCode, headers: &HeaderMap, payload: &Payload) -> Body
 struct Relay {
     payload: Payload<BoxedPayloadStream>,
     size: BodySize,
+    /// A caller that reads slowly doesn't make the provider idle: actix-web polls a body only when
+    /// it has room for more.
     idle: IdleTimer,
     failure: Option<Broken>,
     route: Arc<Route>,
@@ -157,47 +159,5 @@ impl MessageBody for Relay {
                 Poll::Pending => Poll::Pending,
             },
         }
-    }
-}
-
-/// Measures how long the provider is silent while the caller waits for it. A caller that reads
-/// slowly isn't waiting: actix-web polls a body only when it has room for more.
-struct IdleTimer {
-    limit: Duration,
-    waiting_since: Option<Instant>,
-    /// Set at the first wait and left to run: most pieces come long before it fires, and moving it
-    /// for each would cost more than relaying them.
-    sleep: Option<Pin<Box<Sleep>>>,
-}
-
-impl IdleTimer {
-    fn new(limit: Duration) -> Self {
-        Self {
-            limit,
-            waiting_since: None,
-            sleep: None,
-        }
-    }
-
-    fn stop(&mut self) {
-        self.waiting_since = None;
-    }
-
-    /// Starts measuring, or goes on; ready with the limit once it is exceeded.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Duration> {
-        let since = *self.waiting_since.get_or_insert_with(Instant::now);
-        let Some(deadline) = since.checked_add(self.limit) else {
-            return Poll::Pending;
-        };
-        let sleep = self
-            .sleep
-            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        while sleep.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= deadline {
-                return Poll::Ready(self.limit);
-            }
-            sleep.as_mut().reset(deadline);
-        }
-        Poll::Pending
     }
 }

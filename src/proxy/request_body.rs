@@ -2,8 +2,10 @@
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use actix_http::body::{BodySize, MessageBody};
@@ -15,25 +17,36 @@ use actix_web::{
 };
 use futures_util::StreamExt;
 
+use super::idle_timer::IdleTimer;
 use crate::error::GatewayError;
 
 /// awc copies each piece of a body into its write buffer, which grows to hold it and stays that
 /// large for the rest of the exchange.
 const LARGEST_PIECE: usize = 64 * 1024;
 
-/// Reads a whole body of at most `limit` bytes.
+/// How much a caller may send, and how slowly.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyLimits {
+    /// The largest body.
+    pub bytes: usize,
+    /// The longest time without one byte of it. What has come of a body occupies memory, so a
+    /// sender that stops must not hold it for ever.
+    pub silence: Duration,
+}
+
+/// Reads a whole body within `limits`.
 pub(super) async fn collect(
     request: &HttpRequest,
     body: Payload,
-    limit: usize,
+    limits: BodyLimits,
 ) -> Result<Bytes, GatewayError> {
     GatewayError::refuse_websocket(request.headers())?;
     refuse_compressed(request)?;
     let declared = declared_length(request);
-    if declared.is_some_and(|length| length > limit) {
-        return Err(GatewayError::BodyTooLarge { limit });
+    if declared.is_some_and(|length| length > limits.bytes) {
+        return Err(too_large(limits));
     }
-    read(body, declared.unwrap_or(limit), limit).await
+    read(body, declared.unwrap_or(limits.bytes), limits).await
 }
 
 /// `model` can't be found in a compressed body, and unpacking one would cost more than the
@@ -53,13 +66,17 @@ fn declared_length(request: &HttpRequest) -> Option<usize> {
     Some(length.parse().unwrap_or(usize::MAX))
 }
 
-async fn read(mut body: Payload, expected: usize, limit: usize) -> Result<Bytes, GatewayError> {
+async fn read(
+    mut body: Payload,
+    expected: usize,
+    limits: BodyLimits,
+) -> Result<Bytes, GatewayError> {
     let mut first = Bytes::new();
     let mut buffer = Vec::new();
-    while let Some(piece) = body.next().await {
-        let piece = piece.map_err(|error| unreadable(&error))?;
-        if first.len() + buffer.len() + piece.len() > limit {
-            return Err(GatewayError::BodyTooLarge { limit });
+    let mut idle = IdleTimer::new(limits.silence);
+    while let Some(piece) = next_piece(&mut body, &mut idle).await? {
+        if first.len() + buffer.len() + piece.len() > limits.bytes {
+            return Err(too_large(limits));
         }
         if first.is_empty() && buffer.is_empty() {
             first = piece;
@@ -74,6 +91,29 @@ async fn read(mut body: Payload, expected: usize, limit: usize) -> Result<Bytes,
     } else {
         buffer.into()
     })
+}
+
+async fn next_piece(
+    body: &mut Payload,
+    idle: &mut IdleTimer,
+) -> Result<Option<Bytes>, GatewayError> {
+    poll_fn(|cx| match body.poll_next_unpin(cx) {
+        Poll::Ready(piece) => {
+            idle.stop();
+            Poll::Ready(piece.transpose().map_err(|error| unreadable(&error)))
+        }
+        Poll::Pending => {
+            let ran_out = idle.poll(cx);
+            ran_out.map(|after| Err(GatewayError::RequestTimeout { after }))
+        }
+    })
+    .await
+}
+
+fn too_large(limits: BodyLimits) -> GatewayError {
+    GatewayError::BodyTooLarge {
+        limit: limits.bytes,
+    }
 }
 
 /// Grows by doubling, never beyond what is expected: a sender that declares much and sends little

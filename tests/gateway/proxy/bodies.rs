@@ -224,6 +224,27 @@ async fn a_body_of_exactly_the_limit_passes() {
 }
 
 #[actix_rt::test]
+async fn a_body_that_stops_arriving_is_given_up() {
+    let scene = Scene::start_with(&[("CLIENT_BODY_TIMEOUT", "100ms")]).await;
+    for head in [
+        scene.post(PATH).header("Content-Length", "1000"),
+        scene.post(PATH).header("Transfer-Encoding", "chunked"),
+    ] {
+        for begun in [&b""[..], b"5\r\n{\"mod"] {
+            let mut client = scene.connect().await;
+            let bytes = [&head.head_bytes()[..], begun].concat();
+            client.send(bytes).await.unwrap();
+            let response = client.read_response().await;
+            let message = refused(&response, 408, "request_timeout");
+            assert!(message.contains("0.1 s"), "{message}");
+            assert_eq!(response.header("connection").as_deref(), Some("close"));
+            client.server_left().await;
+        }
+    }
+    assert_eq!(scene.provider.connection_count(), 0);
+}
+
+#[actix_rt::test]
 async fn websocket_is_refused_before_the_body_is_read() {
     let scene = Scene::start().await;
     let head = |key: &str, path: &str| {
