@@ -36,7 +36,10 @@ pub use self::{
     tls::{client_config, trusted_roots},
 };
 
-/// How much of an answer is kept while its request is still being sent.
+/// How much of an answer is kept while its request is still being sent: awc reads nothing before it
+/// has written all, and memory must stay bounded. A provider that sends more than this with a 2xx
+/// status, and reads no more of the request until its answer is read, is waited for in vain, until
+/// `UPSTREAM_RESPONSE_TIMEOUT`. An answer of 300 and above ends the upload instead.
 const MAX_EARLY_BYTES: usize = 64 * 1024;
 
 /// A connection to a provider, as awc sees it.
