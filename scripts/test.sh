@@ -32,7 +32,15 @@ lint() {
 
 clippy() { cargo clippy --all-targets --locked -- -D warnings; }
 
-docs() { RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked; }
+docs() {
+  RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
+  # Every test that the architecture page calls a guard is there.
+  local guard guards
+  mapfile -t guards < <(grep -oE '[a-z][a-z0-9_]{24,}' docs/ARCHITECTURE.md | sort -u)
+  for guard in "${guards[@]}"; do
+    git grep -q "fn $guard(" -- '*.rs' || die "docs/ARCHITECTURE.md names $guard, which doesn't exist"
+  done
+}
 
 test_sqlite() { GATEWAY_TEST_STORAGE=sqlite cargo test --locked --tests; }
 

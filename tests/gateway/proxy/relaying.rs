@@ -222,7 +222,7 @@ fn peak_memory_kib(scene: &Scene) -> u64 {
 
 #[actix_rt::test]
 async fn a_client_that_does_not_read_holds_its_provider_back_and_nobody_else() {
-    let scene = Scene::start_with(&[("UPSTREAM_IDLE_TIMEOUT", "200ms")]).await;
+    let scene = Scene::start_with(&[("UPSTREAM_IDLE_TIMEOUT", "2s")]).await;
     let total = 64_u64 << 20;
     let flood = || Answer::stream().flood("x".repeat(1 << 20), 64).end_chunks();
     scene.provider.next(flood());
