@@ -14,7 +14,9 @@
 #   env:NAME   the environment variable NAME
 #   @FILE      a file
 #   @-         standard input
-# Without --api-key, `add` reads it from the variable PROVIDER_API_KEY.
+# Without --api-key, `add` reads it from the variable PROVIDER_API_KEY. An `update` to an address
+# of another scheme, host or port needs the key again, so that nobody can have the stored one sent
+# elsewhere.
 #
 # Environment: ADMIN_KEY (required), GATEWAY_URL (http://127.0.0.1:8080).
 # Prints the gateway's JSON. A failure prints the gateway's message and exits with 1,

@@ -84,8 +84,13 @@ def may_differ($preview):
   .[:4] as $first | .[-4:] as $last
   | length <= 12 or ($preview | (startswith($first) and endswith($last)) | not);
 
+# A provider whose address changes is sent its key too: the gateway wants to be told that key again.
+def moves_from($have):
+  (has("base_url") and .base_url != ($have | without_trailing_slash).base_url)
+  or (has("kind") and .kind != $have.kind);
+
 def update_provider($have; $send_keys):
-  if has("api_key") and ($send_keys or (.api_key | may_differ($have.api_key_preview)))
+  if has("api_key") and ($send_keys or moves_from($have) or (.api_key | may_differ($have.api_key_preview)))
     then . else del(.api_key) end
   | update("provider"; $have | without_trailing_slash);
 

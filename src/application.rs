@@ -4,6 +4,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     pin::pin,
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,7 +16,7 @@ use actix_web::{
 use derive_more::{Display, Error, From};
 
 use crate::{
-    admin,
+    admin::{self, AdminGuard},
     endpoints::unknown_url,
     health,
     proxy::{
@@ -80,6 +81,9 @@ impl Application {
         let listener = TcpListener::bind(settings.listen_addr).map_err(in_use)?;
         let address = listener.local_addr()?;
         log_choices(&settings);
+        for warning in settings.warnings() {
+            log::warn!("{warning}");
+        }
         let storage = Storage::open(&settings).await?;
         let server = serve(listener, settings, storage.clone())?;
         Ok(Self {
@@ -163,6 +167,7 @@ fn serve(
     let workers = settings.workers;
     let shutdown_seconds = settings.shutdown_timeout.as_secs().max(1);
     let tls = client_config(trusted_roots()).map_err(io::Error::other)?;
+    let guard = Arc::new(AdminGuard::new(settings.admin_keys.clone()));
     let server = HttpServer::new(move || {
         // awc can't cross threads, so each worker has its own way upstream.
         let upstream = Upstream::new(&settings.upstream, tls.clone());
@@ -171,7 +176,7 @@ fn serve(
             .wrap(RequestIds::default())
             .app_data(Data::new(storage.clone()))
             .configure(health::configure)
-            .service(admin::scope(settings.admin_key.clone()))
+            .service(admin::scope(Arc::clone(&guard)))
             .service(proxy::scope(
                 storage.clone(),
                 upstream,

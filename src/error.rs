@@ -15,7 +15,10 @@ use derive_more::Display;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::{domain::PlainKey, storage::StorageError};
+use crate::{
+    domain::{KeyNeeded, PlainKey},
+    storage::StorageError,
+};
 
 /// A failure, grouped by who must act: the caller, the provider's operator, or ours.
 #[derive(Clone, Debug, Display, PartialEq, Eq)]
@@ -30,6 +33,9 @@ pub enum GatewayError {
         "Incorrect API key provided. Send `Authorization: Bearer …` with the gateway's admin key."
     )]
     InvalidAdminKey,
+    /// The admin key is wrong, and more wrong ones are being answered than may wait at once.
+    #[display("Incorrect API key provided. Too many wrong admin keys are being tried.")]
+    TooManyWrongAdminKeys,
     /// The request can't be used as it is.
     #[display("{message}")]
     InvalidRequest {
@@ -218,7 +224,7 @@ impl GatewayError {
         const SERVER: &str = "api_error";
         match self {
             Self::InvalidRequest { code, .. } => Row(StatusCode::BAD_REQUEST, CALLER, code),
-            Self::InvalidUserKey | Self::InvalidAdminKey => {
+            Self::InvalidUserKey | Self::InvalidAdminKey | Self::TooManyWrongAdminKeys => {
                 Row(StatusCode::UNAUTHORIZED, CALLER, "invalid_api_key")
             }
             Self::UnknownModel { .. } => Row(StatusCode::NOT_FOUND, CALLER, "model_not_found"),
@@ -289,6 +295,13 @@ impl From<StorageError> for GatewayError {
                 "provider_id",
                 format_args!("must name a provider that exists; none has the id `{id}`"),
             ),
+            StorageError::KeyNeeded(KeyNeeded { from, to }) => Self::InvalidRequest {
+                message: format!(
+                    "`api_key` is required where the provider's address changes from {from} to {to}: the stored key must not be sent elsewhere. Give the key of the new address in the same call."
+                ),
+                param: Some("api_key".to_owned()),
+                code: "missing_field",
+            },
             StorageError::KeyRevoked => Self::Conflict {
                 message: "This key is revoked, for good. Issue a new one.".to_owned(),
                 param: None,
@@ -334,6 +347,11 @@ impl ResponseError for GatewayError {
         match self {
             Self::InvalidUserKey | Self::InvalidAdminKey => {
                 response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+            }
+            // Another guess costs another connection.
+            Self::TooManyWrongAdminKeys => {
+                response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+                response.force_close();
             }
             Self::MethodNotAllowed { allowed, .. } => {
                 response.insert_header((header::ALLOW, *allowed));

@@ -9,18 +9,23 @@ use derive_more::{Display, Error};
 
 pub use self::address::{DatabaseUrl, RedisUrl};
 use self::sources::{File, Found, is_set};
-use crate::{domain::Secret, telemetry};
+use crate::{
+    domain::{AdminKeys, Secret},
+    telemetry,
+};
 
 /// What an operator copies from `.env.example` and must replace.
 const ADMIN_KEY_PLACEHOLDER: &str = "change-me";
+const ADMIN_KEY_REMEDY: &str =
+    "set it to a long random text, for example the output of `openssl rand -hex 32`";
 /// More threads than any machine has a use for; a slip of the finger would exhaust it.
 const MAX_WORKERS: usize = 1024;
 
 /// Everything that can be set, with values that are known to be usable.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `ADMIN_KEY`: secret of the admin API.
-    pub admin_key: Secret,
+    /// `ADMIN_KEY` and `ADMIN_KEY_PREVIOUS`: secrets of the admin API.
+    pub admin_keys: AdminKeys,
     /// `LISTEN_ADDR`: where to serve. Port 0 picks a free one.
     pub listen_addr: SocketAddr,
     /// `WORKERS`: threads that serve requests.
@@ -124,6 +129,23 @@ impl Settings {
         }
     }
 
+    /// What works and had better be otherwise, one line each.
+    pub fn warnings(&self) -> Vec<String> {
+        let AdminKeys { current, previous } = &self.admin_keys;
+        let keys = [
+            ("ADMIN_KEY", Some(current)),
+            ("ADMIN_KEY_PREVIOUS", previous.as_ref()),
+        ];
+        keys.into_iter()
+            .filter(|(_, key)| key.is_some_and(AdminKeys::is_short))
+            .map(|(name, _)| {
+                format!(
+                    "{name}: has fewer than 16 characters and can be guessed; {ADMIN_KEY_REMEDY}"
+                )
+            })
+            .collect()
+    }
+
     /// Every variable with the value in force, secrets masked.
     pub fn effective(&self) -> Vec<(&'static str, String)> {
         let redis = match &self.cache.redis_url {
@@ -131,7 +153,11 @@ impl Settings {
             None => "none".to_owned(),
         };
         vec![
-            ("ADMIN_KEY", self.admin_key.to_string()),
+            ("ADMIN_KEY", self.admin_keys.current.to_string()),
+            (
+                "ADMIN_KEY_PREVIOUS",
+                show_secret(self.admin_keys.previous.as_ref()),
+            ),
             ("LISTEN_ADDR", self.listen_addr.to_string()),
             ("WORKERS", self.workers.to_string()),
             ("MAX_BODY_BYTES", self.max_body_bytes.to_string()),
@@ -185,7 +211,7 @@ impl Reader<'_> {
     fn settings(&mut self) -> Settings {
         let database = self.database();
         Settings {
-            admin_key: self.admin_key(),
+            admin_keys: self.admin_keys(),
             listen_addr: self.value("LISTEN_ADDR", SocketAddr::from(([0, 0, 0, 0], 8080))),
             workers: self.checked("WORKERS", cores().min(MAX_WORKERS), "4", workers),
             max_body_bytes: self.checked("MAX_BODY_BYTES", 32 << 20, "32MiB", size),
@@ -205,27 +231,34 @@ impl Reader<'_> {
         }
     }
 
-    fn admin_key(&mut self) -> Secret {
-        let remedy =
-            "set it to a long random text, for example the output of `openssl rand -hex 32`";
-        let (key, unreadable) = match self.raw("ADMIN_KEY") {
-            Ok(key) => (key.unwrap_or_default(), None),
-            Err(problem) => (String::new(), Some(problem)),
-        };
-        let problem = match key.as_str() {
-            _ if unreadable.is_some() => unreadable.as_deref(),
-            "" => Some("is required"),
-            ADMIN_KEY_PLACEHOLDER => Some("is still the placeholder of .env.example"),
-            key if !key.bytes().all(|byte| byte.is_ascii_graphic()) => {
-                Some("must consist of visible ASCII characters, because it travels in a header")
-            }
-            _ => None,
-        };
-        if let Some(problem) = problem {
-            self.problems
-                .push(format!("ADMIN_KEY: {problem}; {remedy}"));
+    fn admin_keys(&mut self) -> AdminKeys {
+        AdminKeys {
+            current: self.admin_key("ADMIN_KEY").unwrap_or_else(|| {
+                self.problems
+                    .push(format!("ADMIN_KEY: is required; {ADMIN_KEY_REMEDY}"));
+                Secret::new("")
+            }),
+            previous: self.admin_key("ADMIN_KEY_PREVIOUS"),
         }
-        Secret::new(key)
+    }
+
+    /// `None` where it isn't set. One that can't be used is a problem, and is answered as if it could.
+    fn admin_key(&mut self, name: &str) -> Option<Secret> {
+        let problem = match self.raw(name) {
+            Ok(None) => return None,
+            Ok(Some(key)) if key == ADMIN_KEY_PLACEHOLDER => {
+                "is still the placeholder of .env.example".to_owned()
+            }
+            Ok(Some(key)) if !key.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                "must consist of visible ASCII characters, because it travels in a header"
+                    .to_owned()
+            }
+            Ok(Some(key)) => return Some(Secret::new(key)),
+            Err(problem) => problem,
+        };
+        self.problems
+            .push(format!("{name}: {problem}; {ADMIN_KEY_REMEDY}"));
+        Some(Secret::new(""))
     }
 
     fn database(&mut self) -> DatabaseSettings {
@@ -400,6 +433,10 @@ fn split_unit(text: &str) -> Result<(u64, &str), String> {
     Ok((number, unit.trim()))
 }
 
+fn show_secret(secret: Option<&Secret>) -> String {
+    secret.map(Secret::to_string).unwrap_or_default()
+}
+
 /// The longest unit that shows the duration as a whole number.
 fn show(duration: Duration) -> String {
     let ms = duration.as_millis();
@@ -499,6 +536,37 @@ mod tests {
         assert!(problems(&[("ADMIN_KEY", "change-me")])[0].contains("placeholder"));
         let refusal = problems(&[("ADMIN_KEY", "schlüssel geheim")]);
         assert!(!refusal[0].contains("geheim"));
+    }
+
+    #[test]
+    fn a_previous_admin_key_is_held_to_the_same_rules() {
+        let with = |value| [KEY, ("ADMIN_KEY_PREVIOUS", value)];
+        let previous = |value| read(&with(value)).unwrap().admin_keys.previous;
+        assert_eq!(previous(""), None);
+        assert_eq!(
+            previous("fedcba9876543210"),
+            Some(Secret::new("fedcba9876543210"))
+        );
+        for bad in ["change-me", "schlüssel geheim"] {
+            let problems = problems(&with(bad));
+            assert!(
+                problems[0].starts_with("ADMIN_KEY_PREVIOUS: "),
+                "{problems:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_short_admin_key_is_warned_of() {
+        assert!(read(&[KEY]).unwrap().warnings().is_empty());
+        let short = [
+            ("ADMIN_KEY", "0123456789abcde"),
+            ("ADMIN_KEY_PREVIOUS", "x"),
+        ];
+        let warnings = read(&short).unwrap().warnings();
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert!(warnings[0].starts_with("ADMIN_KEY: has fewer than 16"));
+        assert!(!warnings.join(" ").contains("0123456789abcde"));
     }
 
     #[test]

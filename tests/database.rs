@@ -146,6 +146,7 @@ async fn a_provider_is_stored_read_changed_and_deleted() {
 
     let change = ProviderChange {
         base_url: Some(Some(BaseUrl::parse("http://localhost:1/v1").unwrap())),
+        api_key: Some(Secret::new("sk-local")),
         is_active: Some(false),
         ..ProviderChange::default()
     };
@@ -153,7 +154,7 @@ async fn a_provider_is_stored_read_changed_and_deleted() {
     let changed = changed.unwrap().value;
     assert_eq!(changed.base_url.as_str(), "http://localhost:1/v1");
     assert!(!changed.is_active && changed.updated_at >= created.updated_at);
-    assert_eq!(changed.api_key.expose(), "sk-provider");
+    assert_eq!(changed.api_key.expose(), "sk-local");
 
     assert!(
         database

@@ -1,28 +1,78 @@
-//! Lets only those pass who have the admin key.
+//! Lets only those pass who have an admin key. A wrong key is answered late and logged; a right one
+//! passes at once, whatever else comes from the same address.
 
-use std::rc::Rc;
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use actix_web::{
-    Error,
+    Error, HttpMessage,
     body::{EitherBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     middleware::Next,
 };
+use tokio::{sync::Semaphore, time::sleep};
 
-use crate::{bearer::bearer_token, domain::Secret, error::GatewayError};
+use super::failed_logins::FailedLogins;
+use crate::{bearer::bearer_token, domain::AdminKeys, error::GatewayError};
 
-/// Refuses a request without the admin key before anything else of it is looked at.
+/// Refusals that may wait at once: each holds a connection and nothing else. One more is answered
+/// without a delay and its connection closed, so that strangers can't fill the server by waiting.
+const MAX_WAITING: usize = 100;
+
+/// The admin keys, and what is known of those who tried others. One for all workers.
+#[derive(Debug)]
+pub struct AdminGuard {
+    keys: AdminKeys,
+    failed: FailedLogins,
+    waiting: Semaphore,
+}
+
+impl AdminGuard {
+    /// Lets those pass who have one of `keys`.
+    pub fn new(keys: AdminKeys) -> Self {
+        Self {
+            keys,
+            failed: FailedLogins::default(),
+            waiting: Semaphore::new(MAX_WAITING),
+        }
+    }
+
+    /// Waits as long as the peer's record asks for. A request without any key guesses nothing, so
+    /// it leaves no record.
+    async fn refuse(&self, peer: Option<IpAddr>, is_a_guess: bool) -> GatewayError {
+        let failure = match peer {
+            Some(peer) if is_a_guess => self.failed.note(peer, Instant::now()),
+            _ => return GatewayError::InvalidAdminKey,
+        };
+        if let Some(line) = failure.line {
+            log::warn!("admin: {line}");
+        }
+        if failure.delay.is_zero() {
+            return GatewayError::InvalidAdminKey;
+        }
+        match self.waiting.try_acquire() {
+            Ok(_place) => {
+                sleep(failure.delay).await;
+                GatewayError::InvalidAdminKey
+            }
+            Err(_) => GatewayError::TooManyWrongAdminKeys,
+        }
+    }
+}
+
+/// Refuses a request without an admin key before anything else of it is looked at.
 pub(super) async fn require_admin_key<B: MessageBody>(
-    admin_key: Rc<Secret>,
+    guard: Arc<AdminGuard>,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    let is_admin = bearer_token(request.headers()).is_some_and(|token| admin_key.matches(token));
-    if !is_admin {
+    let token = bearer_token(request.headers()).filter(|token| !token.is_empty());
+    let Some(key) = token.and_then(|token| guard.keys.find(token)) else {
+        let peer = request.peer_addr().map(|address| address.ip());
+        let refusal = guard.refuse(peer, token.is_some()).await;
         // An answer rather than an `Err`, so that outer middleware sees a response.
-        let refusal = request.error_response(GatewayError::InvalidAdminKey);
-        return Ok(refusal.map_into_right_body());
-    }
+        return Ok(request.error_response(refusal).map_into_right_body());
+    };
+    request.extensions_mut().insert(key);
     next.call(request)
         .await
         .map(ServiceResponse::map_into_left_body)

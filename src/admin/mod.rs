@@ -2,6 +2,7 @@
 //! the whole scope, so a route added to the table is closed to strangers by default.
 
 mod body;
+mod failed_logins;
 mod guard;
 mod item;
 mod keys;
@@ -9,7 +10,7 @@ mod models;
 mod page;
 mod providers;
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use actix_web::{
     HttpResponse,
@@ -19,8 +20,8 @@ use actix_web::{
     web::{self, delete, post, put},
 };
 
+pub use self::guard::AdminGuard;
 use crate::{
-    domain::Secret,
     endpoints::{get, resource, unknown_url},
     error::GatewayError,
 };
@@ -30,8 +31,7 @@ type Answer = Result<HttpResponse, GatewayError>;
 
 /// Everything under `/admin`. The handlers expect [`Storage`](crate::storage::Storage) as
 /// application data.
-pub fn scope(admin_key: Secret) -> impl HttpServiceFactory {
-    let admin_key = Rc::new(admin_key);
+pub fn scope(guard: Arc<AdminGuard>) -> impl HttpServiceFactory {
     web::scope("/admin")
         .service(
             resource("/providers", "GET, HEAD, POST")
@@ -69,7 +69,7 @@ pub fn scope(admin_key: Secret) -> impl HttpServiceFactory {
         .service(resource("/keys/{id}/rotate", "POST").route(post().to(keys::rotate)))
         .default_service(web::to(unknown_url))
         .wrap(from_fn(move |request, next| {
-            guard::require_admin_key(Rc::clone(&admin_key), request, next)
+            guard::require_admin_key(Arc::clone(&guard), request, next)
         }))
         // Some answers hold a key; none is worth keeping.
         .wrap(DefaultHeaders::new().add((header::CACHE_CONTROL, "no-store")))

@@ -1,5 +1,6 @@
 //! What an operator asks for: new items, and changes of any subset of an item's fields.
 
+use derive_more::{Display, Error};
 use uuid::Uuid;
 
 use super::{BaseUrl, Model, Name, Provider, ProviderKind, Secret};
@@ -35,15 +36,24 @@ pub struct ProviderChange {
 impl ProviderChange {
     /// The provider as it shall be. A change of the kind alone takes the address along if it
     /// was the old kind's own.
-    pub fn apply(self, provider: &mut Provider) {
+    ///
+    /// # Errors
+    /// [`KeyNeeded`]
+    pub fn apply(self, provider: &mut Provider) -> Result<(), KeyNeeded> {
         let had_default = provider.base_url == provider.kind.default_base_url();
-        provider.kind = self.kind.unwrap_or(provider.kind);
-        match self.base_url {
-            Some(Some(url)) => provider.base_url = url,
-            Some(None) => provider.base_url = provider.kind.default_base_url(),
-            None if had_default => provider.base_url = provider.kind.default_base_url(),
-            None => {}
+        let kind = self.kind.unwrap_or(provider.kind);
+        let base_url = match self.base_url {
+            Some(Some(url)) => url,
+            Some(None) => kind.default_base_url(),
+            None if had_default => kind.default_base_url(),
+            None => provider.base_url.clone(),
+        };
+        let (from, to) = (provider.base_url.origin(), base_url.origin());
+        if from != to && self.api_key.is_none() {
+            return Err(KeyNeeded { from, to });
         }
+        provider.kind = kind;
+        provider.base_url = base_url;
         if let Some(name) = self.name {
             provider.name = name;
         }
@@ -51,7 +61,19 @@ impl ProviderChange {
             provider.api_key = api_key;
         }
         provider.is_active = self.is_active.unwrap_or(provider.is_active);
+        Ok(())
     }
+}
+
+/// The stored key was about to be sent to another origin. Whoever wants that has to know the key,
+/// or everybody who may change a provider could read its key.
+#[derive(Clone, Debug, Display, Error, PartialEq, Eq)]
+#[display("the address would change from {from} to {to}, and with it who is sent the stored key")]
+pub struct KeyNeeded {
+    /// Scheme, host and port of the present address.
+    pub from: String,
+    /// Of the one asked for.
+    pub to: String,
 }
 
 /// A model to map.

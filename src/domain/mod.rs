@@ -1,5 +1,6 @@
 //! Values that cannot be invalid: parsed once at the edge, trusted inside. No I/O.
 
+mod admin_keys;
 mod change;
 mod model;
 mod name;
@@ -10,7 +11,8 @@ mod user_key;
 use derive_more::{Display, Error};
 
 pub use self::{
-    change::{ModelChange, NewModel, NewProvider, ProviderChange},
+    admin_keys::{AdminKeyId, AdminKeys},
+    change::{KeyNeeded, ModelChange, NewModel, NewProvider, ProviderChange},
     model::{Model, Route},
     name::Name,
     provider::{BaseUrl, Provider, ProviderKind},

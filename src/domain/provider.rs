@@ -117,6 +117,11 @@ impl BaseUrl {
         (host, self.0.port().unwrap_or(default))
     }
 
+    /// Scheme, host and port: who is spoken to.
+    pub fn origin(&self) -> String {
+        self.0.origin().ascii_serialization()
+    }
+
     /// The path without a trailing slash; empty where the address has none.
     pub fn path(&self) -> &str {
         self.0.path().trim_end_matches('/')
@@ -205,6 +210,7 @@ mod tests {
         assert_eq!(url.host_header(), "example.com");
         assert_eq!(url.host_and_port(), ("example.com", 443));
         assert_eq!(url.path(), "/api/v1");
+        assert_eq!(url.origin(), "https://example.com");
         assert!(url.is_tls());
 
         let url = BaseUrl::parse("http://[::1]:8000").unwrap();

@@ -1,10 +1,12 @@
 //! Why storage could not do what it was asked.
 
-use derive_more::{Display, Error};
+use derive_more::{Display, Error, From};
 use uuid::Uuid;
 
+use crate::domain::KeyNeeded;
+
 /// A failure of storage. A missing row is `None`, not an error.
-#[derive(Clone, Debug, Display, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Display, Error, From, PartialEq, Eq)]
 pub enum StorageError {
     /// Another provider or model has this name.
     #[display("another {kind} has the name `{name}`")]
@@ -26,6 +28,10 @@ pub enum StorageError {
         /// The id asked for.
         id: Uuid,
     },
+    /// A provider's address was to change without its key.
+    #[display("{_0}")]
+    #[from]
+    KeyNeeded(KeyNeeded),
     /// A key was to be rotated that is revoked.
     #[display("the key is revoked")]
     KeyRevoked,

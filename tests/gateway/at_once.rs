@@ -97,7 +97,7 @@ async fn a_providers_new_key_and_address_serve_the_very_next_request() {
         "Bearer another-provider-key"
     );
 
-    let change = json!({"base_url": second.base_url()});
+    let change = json!({"base_url": second.base_url(), "api_key": "the-second-providers-key"});
     assert_eq!(gateway.admin().put(&path, change).await.status(), 200);
     ask(&gateway, &key, "m").await;
     second.request(0).await;

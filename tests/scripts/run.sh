@@ -174,7 +174,9 @@ providers_are_managed() {
   check "a key from a file" output_is '.api_key_preview | endswith("et-3")' true
   run provider update "$id" --api-key @- <<<sk-provider-secret-4
   check "a key from standard input" output_is '.api_key_preview | endswith("et-4")' true
-  run provider update "$id" --name main --base-url http://127.0.0.1:9/v1 --inactive
+  run provider update "$id" --base-url http://127.0.0.1:9/v1
+  check "another address without its key" error_says '`api_key` is required where'
+  OTHER=sk-provider-secret-4 run provider update "$id" --name main --base-url http://127.0.0.1:9/v1 --api-key env:OTHER --inactive
   check "several changes" output_is '[.name, .base_url, .is_active]' '["main","http://127.0.0.1:9/v1",false]'
   run provider update main --active
   check "active again" output_is .is_active true
@@ -339,7 +341,7 @@ JSON
 differences_are_mended() {
   test_case "${FUNCNAME[0]}"
   run model update one --provider-model other --inactive
-  run provider update 'file provider' --base-url http://127.0.0.1:10/v1
+  OTHER=sk-provider-secret-7 run provider update 'file provider' --base-url http://127.0.0.1:10/v1 --api-key env:OTHER
   echo sk-provider-secret-9 >"$WORK/wanted/keys/provider"
   jq '.models[0].is_active = true' "$WORK/wanted/again.json" >"$WORK/wanted/changed.json"
   run provision "$WORK/wanted/changed.json"

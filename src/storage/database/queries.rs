@@ -114,7 +114,7 @@ for_every_driver! { async_trait; impl (Database) {
             let Some(mut provider) = self.find_provider(transaction, id).await? else {
                 return Ok(None);
             };
-            change.apply(&mut provider);
+            change.apply(&mut provider)?;
             provider.updated_at = now();
             self.store_provider(transaction, &provider).await?;
             Ok(Some(provider))

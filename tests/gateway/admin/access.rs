@@ -221,3 +221,67 @@ async fn no_answer_is_to_be_stored() {
         );
     }
 }
+
+async fn lists_keys_with(gateway: &TestGateway, key: &str) -> u16 {
+    let answer = list_keys(gateway, &[&format!("Bearer {key}")]).await;
+    answer.status()
+}
+
+#[actix_rt::test]
+async fn the_previous_admin_key_opens_beside_the_present_one() {
+    let previous = "the-previous-admin-key";
+    let gateway = TestGateway::start_with(&[("ADMIN_KEY_PREVIOUS", previous)]).await;
+    for key in [ADMIN_KEY, previous] {
+        assert_eq!(lists_keys_with(&gateway, key).await, 200);
+    }
+    assert_eq!(lists_keys_with(&gateway, "neither-of-the-two").await, 401);
+    let without = TestGateway::start().await;
+    assert_eq!(lists_keys_with(&without, previous).await, 401);
+}
+
+#[actix_rt::test]
+async fn a_short_admin_key_is_warned_of_at_the_start() {
+    let gateway = TestGateway::start_with(&[("ADMIN_KEY_PREVIOUS", "hunter2")]).await;
+    gateway
+        .logged("ADMIN_KEY_PREVIOUS: has fewer than 16")
+        .await;
+    let log = gateway.log();
+    assert!(!log.contains(" ADMIN_KEY: has"), "{log}");
+    assert!(!log.contains("hunter2"), "{log}");
+}
+
+#[actix_rt::test]
+async fn a_wrong_admin_key_is_logged_with_its_address_and_not_repeated() {
+    let gateway = TestGateway::start().await;
+    list_keys(&gateway, &[]).await;
+    assert_eq!(lists_keys_with(&gateway, "hunter2").await, 401);
+    gateway
+        .logged("a wrong admin key from 127.0.0.1, failure 1")
+        .await;
+    assert!(!gateway.log().contains("hunter2"));
+}
+
+/// Each of the first three is answered at once, the next hundred wait, and there is no place for
+/// more: with delays they can't be all, whatever the machine's speed.
+#[actix_rt::test]
+async fn wrong_keys_wait_in_a_bounded_number_and_a_right_one_does_not() {
+    let gateway = TestGateway::start().await;
+    let wrong = Request::get("/admin/keys").bearer("wrong-key-0123456789");
+    let mut guessers = Vec::new();
+    for _ in 0..140 {
+        let mut guesser = RawClient::connect(gateway.address()).await;
+        guesser.send(wrong.to_bytes()).await.unwrap();
+        guessers.push(guesser);
+    }
+    assert_eq!(lists_keys_with(&gateway, ADMIN_KEY).await, 200);
+    let mut turned_away = 0;
+    for mut guesser in guessers {
+        let refusal = guesser.read_response().await;
+        refused(&refusal, 401, "invalid_api_key", None);
+        if refusal.header("connection").as_deref() == Some("close") {
+            turned_away += 1;
+        }
+    }
+    assert!((1..=40).contains(&turned_away), "{turned_away}");
+    assert_eq!(lists_keys_with(&gateway, ADMIN_KEY).await, 200);
+}

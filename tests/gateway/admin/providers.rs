@@ -136,7 +136,7 @@ async fn any_subset_of_the_fields_can_be_changed() {
             json!("sk-a…6789"),
         ),
         (
-            json!({"base_url": "https://proxy.example/api/"}),
+            json!({"base_url": "https://proxy.example/api/", "api_key": "sk-another-0123456789"}),
             "base_url",
             json!("https://proxy.example/api"),
         ),
@@ -144,7 +144,7 @@ async fn any_subset_of_the_fields_can_be_changed() {
         (json!({"is_active": false}), "is_active", json!(false)),
         (json!({"is_active": true}), "is_active", json!(true)),
         (
-            json!({"base_url": null}),
+            json!({"base_url": null, "api_key": "sk-another-0123456789"}),
             "base_url",
             json!("https://ark.cn-beijing.volces.com/api/v3"),
         ),
@@ -174,7 +174,8 @@ async fn a_change_of_kind_takes_the_kinds_own_address_along_and_no_other() {
     let admin = gateway.admin();
     let path = |id: String| format!("/admin/providers/{id}");
     let own = path(register(&admin, provider("own")).await);
-    let changed = admin.put(&own, json!({"kind": "openrouter"})).await;
+    let change = json!({"kind": "openrouter", "api_key": "sk-or-0123456789"});
+    let changed = admin.put(&own, change).await;
     assert_eq!(
         item(&changed, 200)["base_url"],
         json!("https://openrouter.ai/api/v1")
@@ -185,6 +186,50 @@ async fn a_change_of_kind_takes_the_kinds_own_address_along_and_no_other() {
     let given = path(register(&admin, body.clone()).await);
     let changed = admin.put(&given, json!({"kind": "openrouter"})).await;
     assert_eq!(item(&changed, 200)["base_url"], body["base_url"]);
+}
+
+/// Or whoever may change a provider could have its key sent to an address of their own.
+#[actix_rt::test]
+async fn a_stored_key_is_not_taken_to_another_origin() {
+    let gateway = TestGateway::start().await;
+    let admin = gateway.admin();
+    let mut body = provider("main");
+    body["base_url"] = json!("https://api.example/v1");
+    let path = format!("/admin/providers/{}", register(&admin, body).await);
+    let before = admin.get(&path).await.json();
+    for origin in [
+        json!("http://api.example/v1"),
+        json!("https://api.example:8443/v1"),
+        json!("https://api.example.evil.example/v1"),
+        json!("https://user.example/v1"),
+        json!(null),
+    ] {
+        let change = json!({"base_url": origin, "name": "other", "is_active": false});
+        let refusal = admin.put(&path, change.clone()).await;
+        let message = refused(&refusal, 400, "missing_field", Some("api_key"));
+        assert!(message.contains("https://api.example to "), "{message}");
+        assert!(message.contains("in the same call"), "{message}");
+        assert_eq!(admin.get(&path).await.json(), before, "{change}");
+    }
+    // The same place by another spelling, and another path there.
+    for base_url in ["https://API.example:443/v1/", "https://api.example/v2"] {
+        let changed = admin.put(&path, json!({"base_url": base_url})).await;
+        item(&changed, 200);
+    }
+    let change = json!({"base_url": "https://other.example/v1", "api_key": "sk-of-the-other-one"});
+    let changed = item(&admin.put(&path, change).await, 200);
+    assert_eq!(changed["base_url"], json!("https://other.example/v1"));
+
+    let own = format!(
+        "/admin/providers/{}",
+        register(&admin, provider("own")).await
+    );
+    let refusal = admin.put(&own, json!({"kind": "ark"})).await;
+    let message = refused(&refusal, 400, "missing_field", Some("api_key"));
+    assert!(
+        message.contains("https://api.openai.com to https://ark.cn-beijing.volces.com"),
+        "{message}"
+    );
 }
 
 #[actix_rt::test]
