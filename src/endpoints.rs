@@ -2,12 +2,18 @@
 
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, guard, web};
 
-use crate::error::GatewayError;
+use crate::error::{Dialect, GatewayError, Refusal};
 
 /// A path that refuses every method it has no route for, and says which ones it has.
 pub(crate) fn resource(path: &str, allowed: &'static str) -> Resource {
+    resource_in(Dialect::OpenAi, path, allowed)
+}
+
+/// The same, of an API whose refusals look otherwise.
+pub(crate) fn resource_in(dialect: Dialect, path: &str, allowed: &'static str) -> Resource {
     let refuse = move |request: HttpRequest| async move {
-        Err::<HttpResponse, _>(GatewayError::method_not_allowed(&request, allowed))
+        let error = GatewayError::method_not_allowed(&request, allowed);
+        Err::<HttpResponse, _>(Refusal::new(error, dialect, &request))
     };
     web::resource(path).default_service(web::to(refuse))
 }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use actix_web::{
-    HttpRequest, HttpResponse, ResponseError,
+    HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError,
     http::{
         StatusCode,
         header::{self, HeaderMap, HeaderValue},
@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     domain::{KeyNeeded, PlainKey},
+    request_id::RequestId,
     storage::StorageError,
 };
 
@@ -28,6 +29,11 @@ pub enum GatewayError {
         "Incorrect API key provided. Send `Authorization: Bearer sk-…` with a key that this gateway issued."
     )]
     InvalidUserKey,
+    /// The request carries two keys, and which is meant nobody can tell.
+    #[display(
+        "Incorrect API key provided: `Authorization` and `x-api-key` carry different keys. Send one of them."
+    )]
+    ConflictingUserKeys,
     /// The admin key is missing or wrong.
     #[display(
         "Incorrect API key provided. Send `Authorization: Bearer …` with the gateway's admin key."
@@ -96,6 +102,11 @@ pub enum GatewayError {
     /// The body isn't declared to be JSON.
     #[display("The request body must be JSON: send `Content-Type: application/json`.")]
     NotJson,
+    /// The body isn't declared to be a form.
+    #[display(
+        "The request body must be a form: send one `Content-Type: multipart/form-data; boundary=…`."
+    )]
+    NotAForm,
     /// The body is compressed.
     #[display("The request body must not be compressed: send it without `Content-Encoding`.")]
     CompressedBody,
@@ -224,7 +235,10 @@ impl GatewayError {
         const SERVER: &str = "api_error";
         match self {
             Self::InvalidRequest { code, .. } => Row(StatusCode::BAD_REQUEST, CALLER, code),
-            Self::InvalidUserKey | Self::InvalidAdminKey | Self::TooManyWrongAdminKeys => {
+            Self::InvalidUserKey
+            | Self::ConflictingUserKeys
+            | Self::InvalidAdminKey
+            | Self::TooManyWrongAdminKeys => {
                 Row(StatusCode::UNAUTHORIZED, CALLER, "invalid_api_key")
             }
             Self::UnknownModel { .. } => Row(StatusCode::NOT_FOUND, CALLER, "model_not_found"),
@@ -237,7 +251,7 @@ impl GatewayError {
             Self::BodyTooLarge { .. } => {
                 Row(StatusCode::PAYLOAD_TOO_LARGE, CALLER, "request_too_large")
             }
-            Self::NotJson | Self::CompressedBody => Row(
+            Self::NotJson | Self::NotAForm | Self::CompressedBody => Row(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 CALLER,
                 "unsupported_media_type",
@@ -342,10 +356,24 @@ impl ResponseError for GatewayError {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let Row(status, r#type, code) = self.row();
-        let mut response = HttpResponse::build(status);
+        let Row(_, r#type, code) = self.row();
+        self.head().json(Envelope {
+            error: Body {
+                message: self.to_string(),
+                r#type,
+                param: self.param(),
+                code,
+            },
+        })
+    }
+}
+
+impl GatewayError {
+    /// Status and headers of the response.
+    fn head(&self) -> HttpResponseBuilder {
+        let mut response = HttpResponse::build(self.row().0);
         match self {
-            Self::InvalidUserKey | Self::InvalidAdminKey => {
+            Self::InvalidUserKey | Self::ConflictingUserKeys | Self::InvalidAdminKey => {
                 response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
             }
             // Another guess costs another connection.
@@ -369,14 +397,80 @@ impl ResponseError for GatewayError {
             }
             _ => {}
         }
-        response.json(Envelope {
+        response
+    }
+}
+
+/// Whose API a request belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// OpenAI's, as nearly everything.
+    OpenAi,
+    /// Anthropic's.
+    Anthropic,
+}
+
+/// A failure in the words of the API that the request belongs to.
+#[derive(Debug, Display)]
+#[display("{error}")]
+pub struct Refusal {
+    error: GatewayError,
+    dialect: Dialect,
+    request_id: Option<RequestId>,
+}
+
+impl Refusal {
+    /// The answer to `request`.
+    pub fn new(error: GatewayError, dialect: Dialect, request: &HttpRequest) -> Self {
+        Self {
+            error,
+            dialect,
+            request_id: RequestId::of(request),
+        }
+    }
+
+    /// Anthropic's envelope (<https://platform.claude.com/docs/en/api/errors>), with OpenAI's
+    /// `code` and `param` beside it, which it has nothing for.
+    fn in_anthropics_words(&self) -> HttpResponse {
+        let r#type = match self.error.row().0 {
+            StatusCode::UNAUTHORIZED => "authentication_error",
+            StatusCode::NOT_FOUND => "not_found_error",
+            StatusCode::PAYLOAD_TOO_LARGE => "request_too_large",
+            StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+            StatusCode::GATEWAY_TIMEOUT => "timeout_error",
+            status if status.is_server_error() => "api_error",
+            _ => "invalid_request_error",
+        };
+        self.error.head().json(AnthropicEnvelope {
+            r#type: "error",
             error: Body {
-                message: self.to_string(),
+                message: self.error.to_string(),
                 r#type,
-                param: self.param(),
-                code,
+                param: self.error.param(),
+                code: self.error.code(),
             },
+            request_id: self.request_id.map(|id| id.to_string()),
         })
+    }
+}
+
+#[derive(Serialize)]
+struct AnthropicEnvelope<'a> {
+    r#type: &'static str,
+    error: Body<'a>,
+    request_id: Option<String>,
+}
+
+impl ResponseError for Refusal {
+    fn status_code(&self) -> StatusCode {
+        self.error.status_code()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        match self.dialect {
+            Dialect::OpenAi => self.error.error_response(),
+            Dialect::Anthropic => self.in_anthropics_words(),
+        }
     }
 }
 
@@ -407,6 +501,48 @@ mod tests {
                 "code": "model_not_found",
             }})
         );
+    }
+
+    #[actix_rt::test]
+    async fn a_refusal_may_have_anthropics_envelope() {
+        let request = TestRequest::default().to_http_request();
+        for (error, status, r#type, code) in [
+            (
+                GatewayError::InvalidUserKey,
+                401,
+                "authentication_error",
+                "invalid_api_key",
+            ),
+            (
+                GatewayError::BodyTooLarge { limit: 1 },
+                413,
+                "request_too_large",
+                "request_too_large",
+            ),
+            (
+                GatewayError::NotJson,
+                415,
+                "invalid_request_error",
+                "unsupported_media_type",
+            ),
+            (GatewayError::Internal, 500, "api_error", "internal_error"),
+        ] {
+            let refusal = Refusal::new(error.clone(), Dialect::Anthropic, &request);
+            let response = refusal.error_response();
+            assert_eq!(response.status(), status);
+            let body = to_bytes(response.into_body()).await.unwrap();
+            let expected = json!({
+                "type": "error",
+                "error": {
+                    "type": r#type,
+                    "message": error.to_string(),
+                    "param": null,
+                    "code": code,
+                },
+                "request_id": null,
+            });
+            assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), expected);
+        }
     }
 
     #[actix_rt::test]

@@ -1,11 +1,15 @@
 //! The data path, `/v1`: from a caller's request to a provider's answer.
 
 mod caller;
-mod chat_completions;
-mod chat_request;
+mod endpoints;
+mod form;
+mod form_request;
+mod forward;
 mod headers;
 mod idle_timer;
 mod json;
+mod json_request;
+mod model_request;
 mod relay;
 mod request_body;
 pub mod transport;
@@ -13,12 +17,16 @@ mod upstream;
 
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, Scope, web};
+use actix_web::{Resource, Scope, web};
 
+use self::{
+    endpoints::{ENDPOINTS, Endpoint},
+    forward::forward,
+};
 pub use self::{request_body::BodyLimits, upstream::Upstream};
 use crate::{
     domain::{Name, Route},
-    endpoints::{resource, unknown_url},
+    endpoints::{resource_in, unknown_url},
     error::GatewayError,
     storage::Storage,
 };
@@ -30,13 +38,16 @@ pub fn scope(storage: Storage, upstream: Upstream, body_limits: BodyLimits) -> S
         upstream,
         body_limits,
     };
-    web::scope("/v1")
-        .app_data(web::Data::new(path))
-        .service(
-            resource("/chat/completions", "POST")
-                .route(web::post().to(chat_completions::chat_completions)),
-        )
+    let scope = web::scope("/v1").app_data(web::Data::new(path));
+    ENDPOINTS
+        .iter()
+        .fold(scope, |scope, endpoint| scope.service(forwarded(endpoint)))
         .default_service(web::to(unknown_url))
+}
+
+fn forwarded(endpoint: &'static Endpoint) -> Resource {
+    let handler = move |path, request, body| forward(endpoint, path, request, body);
+    resource_in(endpoint.dialect, endpoint.path, "POST").route(web::post().to(handler))
 }
 
 /// What handling a request takes.
@@ -47,12 +58,6 @@ struct DataPath {
 }
 
 impl DataPath {
-    fn of(request: &HttpRequest) -> Result<&web::Data<Self>, GatewayError> {
-        request
-            .app_data::<web::Data<Self>>()
-            .ok_or(GatewayError::Internal)
-    }
-
     /// The route of a model. What can't be a model's name is not looked up, so that nobody fills
     /// memory with long names.
     async fn find_route(&self, model: &str) -> Result<Arc<Route>, GatewayError> {

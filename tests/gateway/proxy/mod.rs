@@ -4,6 +4,7 @@ mod authentication;
 mod bodies;
 mod broken_answers;
 mod connections;
+mod endpoints;
 mod failures;
 mod headers;
 mod leaving;

@@ -1,5 +1,4 @@
-//! The body of a chat request: finds `model` and `stream` and replaces `model`; every other byte
-//! stays as the caller wrote it.
+//! A request in JSON: finds `model` and `stream` in it.
 
 use std::ops::Range;
 
@@ -7,75 +6,48 @@ use actix_web::web::Bytes;
 
 use super::{
     json::{self, JsonError},
-    request_body::RequestBody,
+    model_request::{ModelRequest, Spelling, invalid_model, missing_model},
 };
 use crate::error::GatewayError;
 
-/// A body that is a JSON object and names one model.
-#[derive(Debug)]
-pub(super) struct ChatRequest {
-    body: Bytes,
-    model: String,
-    /// Where the value of `model` is, quotes included.
-    model_literal: Range<usize>,
-    is_streamed: bool,
-}
-
-impl ChatRequest {
-    /// Checks a body and finds in it what the gateway acts on.
-    pub(super) fn parse(body: Bytes) -> Result<Self, GatewayError> {
-        let text = std::str::from_utf8(&body).map_err(|_| not_json("it is not UTF-8"))?;
-        let members = Members::find(text)?;
-        let model_literal = match members.model {
-            Found::Once(range) => range,
-            Found::Never => return Err(missing_model()),
-            Found::Again => return Err(invalid_model("must not be given twice")),
-        };
-        Ok(Self {
-            model: decode_model(&text[model_literal.clone()])?,
-            is_streamed: members.stream.is_some_and(|range| &text[range] == "true"),
-            model_literal,
-            body,
-        })
-    }
-
-    /// The model that the caller asks for.
-    pub(super) fn model(&self) -> &str {
-        &self.model
-    }
-
-    /// Whether the caller asks for a streamed answer. What isn't a boolean is for the provider to
-    /// judge.
-    pub(super) fn is_streamed(&self) -> bool {
-        self.is_streamed
-    }
-
-    /// The body for a provider that knows the model as `provider_model`.
-    pub(super) fn for_model(self, provider_model: &str) -> RequestBody {
-        if self.model == provider_model {
-            return RequestBody::from(self.body);
+/// Checks a body and finds in it what the gateway acts on. `default` is the model of a body that
+/// names none.
+pub(super) fn parse(body: Bytes, default: Option<&str>) -> Result<ModelRequest, GatewayError> {
+    let text = std::str::from_utf8(&body).map_err(|_| not_json("it is not UTF-8"))?;
+    let members = Members::find(text)?;
+    let (model, place, spelling) = match (members.model, default) {
+        (Found::Once(place), _) => {
+            let model = decode_model(&text[place.clone()])?;
+            (model, place, Spelling::Literal)
         }
-        let Range { start, end } = self.model_literal;
-        let literal = serde_json::Value::from(provider_model).to_string();
-        RequestBody::from([
-            self.body.slice(..start),
-            Bytes::from(literal),
-            self.body.slice(end..),
-        ])
-    }
+        (Found::Never, Some(default)) => {
+            let start = text.len() - text.trim_start().len() + "{".len();
+            let is_only = members.is_empty;
+            let spelling = Spelling::FirstMember { is_only };
+            (default.to_owned(), start..start, spelling)
+        }
+        (Found::Never, None) => return Err(missing_model()),
+        (Found::Again, _) => return Err(invalid_model("must not be given twice")),
+    };
+    let is_streamed = members.stream.is_some_and(|range| &text[range] == "true");
+    Ok(ModelRequest {
+        model,
+        place,
+        spelling,
+        is_streamed,
+        body,
+    })
 }
 
-#[derive(Debug, Default)]
 enum Found {
-    #[default]
     Never,
     Once(Range<usize>),
     Again,
 }
 
 /// Where the values are that the gateway acts on.
-#[derive(Default)]
 struct Members {
+    is_empty: bool,
     model: Found,
     /// The last one, which is the one that counts for nearly every parser.
     stream: Option<Range<usize>>,
@@ -83,8 +55,13 @@ struct Members {
 
 impl Members {
     fn find(text: &str) -> Result<Self, GatewayError> {
-        let mut members = Self::default();
+        let mut members = Self {
+            is_empty: true,
+            model: Found::Never,
+            stream: None,
+        };
         json::for_each_member(text, |key, value| {
+            members.is_empty = false;
             let key = &text[key];
             if is_key(key, "model") {
                 members.model = match members.model {
@@ -126,28 +103,12 @@ fn not_json(problem: impl std::fmt::Display) -> GatewayError {
     }
 }
 
-fn missing_model() -> GatewayError {
-    GatewayError::InvalidRequest {
-        message: "You must provide a `model` parameter.".to_owned(),
-        param: Some("model".to_owned()),
-        code: "missing_model",
-    }
-}
-
-fn invalid_model(problem: &str) -> GatewayError {
-    GatewayError::InvalidRequest {
-        message: format!("`model` {problem}."),
-        param: Some("model".to_owned()),
-        code: "invalid_model",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(body: impl Into<Bytes>) -> Result<ChatRequest, GatewayError> {
-        ChatRequest::parse(body.into())
+    fn parse(body: impl Into<Bytes>) -> Result<ModelRequest, GatewayError> {
+        super::parse(body.into(), None)
     }
 
     fn rewritten(body: &'static str, provider_model: &str) -> String {
@@ -185,6 +146,30 @@ mod tests {
         ] {
             assert_eq!(rewritten(body, "B"), expected);
         }
+    }
+
+    #[test]
+    fn a_model_that_may_be_left_out_is_written_in_front() {
+        for (body, expected) in [
+            ("{}", r#"{"model":"B"}"#),
+            (" \n{ \t}\n", " \n{\"model\":\"B\" \t}\n"),
+            (r#"{ "input" : 1e5 }"#, r#"{"model":"B", "input" : 1e5 }"#),
+            (
+                r#"{"x":{"model":"a"}}"#,
+                r#"{"model":"B","x":{"model":"a"}}"#,
+            ),
+            (r#"{"x":1,"model":"a"}"#, r#"{"x":1,"model":"B"}"#),
+        ] {
+            let with_default = |provider_model| {
+                let request = super::parse(Bytes::from_static(body.as_bytes()), Some("a")).unwrap();
+                assert_eq!(request.model(), "a");
+                String::from_utf8(request.for_model(provider_model).to_vec()).unwrap()
+            };
+            assert_eq!(with_default("B"), expected);
+            assert_eq!(with_default("a"), body);
+        }
+        let null = super::parse(Bytes::from_static(br#"{"model":null}"#), Some("a"));
+        assert_eq!(null.unwrap_err().code(), "invalid_model");
     }
 
     #[test]
