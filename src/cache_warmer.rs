@@ -560,6 +560,7 @@ async fn read_counter(
     let stamp = timeout(POOL_TIMEOUT, database.stamp()).await;
     let stamp = stamp.map_err(|_| StorageError::Unavailable {
         reason: "the database did not answer in time".to_owned(),
+        cause: None,
     })??;
     Ok((asked, stamp))
 }

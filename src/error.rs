@@ -320,7 +320,7 @@ impl From<StorageError> for GatewayError {
                 message: "This key is revoked, for good. Issue a new one.".to_owned(),
                 param: None,
             },
-            StorageError::Unavailable { reason } => Self::Unavailable { reason },
+            StorageError::Unavailable { reason, .. } => Self::Unavailable { reason },
             StorageError::Broken { reason } => {
                 log::error!("storage failed: {reason}");
                 Self::Internal

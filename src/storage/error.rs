@@ -36,11 +36,12 @@ pub enum StorageError {
     #[display("the key is revoked")]
     KeyRevoked,
     /// Nothing that could answer can be reached in time, or a bound refused the look-up.
-    #[display("{reason}")]
+    #[display("{reason}{}", in_brackets(cause.as_deref()))]
     Unavailable {
         /// For logs and answers; no addresses, no secrets.
-        #[error(not(source))]
         reason: String,
+        /// For the log alone; no secrets.
+        cause: Option<String>,
     },
     /// What is stored can't be read, or a defect of ours.
     #[display("{reason}")]
@@ -49,4 +50,8 @@ pub enum StorageError {
         #[error(not(source))]
         reason: String,
     },
+}
+
+fn in_brackets(cause: Option<&str>) -> String {
+    cause.map_or_else(String::new, |cause| format!(" ({cause})"))
 }

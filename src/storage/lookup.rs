@@ -145,6 +145,7 @@ async fn ask_database<L: Lookup>(shared: &Shared, key: &L) -> Result<Option<L::F
     let permit = tokio::time::timeout(shared.patience, shared.fallbacks.acquire());
     let _permit = permit.await.map_err(|_| StorageError::Unavailable {
         reason: "too many look-ups wait for the database".to_owned(),
+        cause: None,
     })?;
     key.in_database(&*shared.database).await
 }

@@ -91,8 +91,8 @@ impl Storage {
         let redis = RedisCache::new(&settings.cache)?.map(Arc::new);
         match timeout(FIRST_ATTEMPT, database.prepare()).await {
             Ok(Ok(())) => {}
-            Ok(Err(StorageError::Unavailable { reason })) => {
-                log::warn!("database: {reason}; trying again in the background");
+            Ok(Err(error @ StorageError::Unavailable { .. })) => {
+                log::warn!("database: {error}; trying again in the background");
             }
             Ok(Err(error)) => return Err(error),
             Err(_) => log::warn!("database: not ready yet; trying again in the background"),

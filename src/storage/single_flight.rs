@@ -48,6 +48,7 @@ where
     ) -> Result<V> {
         let gone = || StorageError::Unavailable {
             reason: "a look-up was abandoned".to_owned(),
+            cause: None,
         };
         let answer = self.join_or_start(home, key, ticket, work)?;
         answer.await.unwrap_or_else(|_| Err(gone()))
@@ -69,6 +70,7 @@ where
         if flights.len() >= self.limit {
             return Err(StorageError::Unavailable {
                 reason: "too many look-ups at once".to_owned(),
+                cause: None,
             });
         }
         let (sender, receiver) = oneshot::channel();

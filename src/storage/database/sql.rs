@@ -137,10 +137,11 @@ pub(super) async fn within<T>(
 pub(super) fn unavailable(reason: impl Into<String>) -> StorageError {
     StorageError::Unavailable {
         reason: reason.into(),
+        cause: None,
     }
 }
 
-/// Tells an outage from a defect. No text of the driver's reaches a caller in the first case.
+/// Tells an outage from a defect. The driver's own words are for the log alone.
 pub(super) fn failure<DB: Dialect>(error: sqlx::Error) -> StorageError {
     let outage = match &error {
         sqlx::Error::Database(error) => error.code().is_some_and(|code| DB::is_outage(&code)),
@@ -153,13 +154,21 @@ pub(super) fn failure<DB: Dialect>(error: sqlx::Error) -> StorageError {
         _ => false,
     };
     if outage {
-        log::debug!("database: {error}");
-        unavailable("the database cannot be reached")
+        // Those of the pool say nothing that the reason doesn't.
+        let is_telling = !matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed);
+        StorageError::Unavailable {
+            reason: "the database cannot be reached".to_owned(),
+            cause: is_telling.then(|| one_line(&error)),
+        }
     } else {
         StorageError::Broken {
             reason: format!("database: {error}"),
         }
     }
+}
+
+fn one_line(error: &sqlx::Error) -> String {
+    error.to_string().replace(['\n', '\r'], " ")
 }
 
 pub(super) fn now() -> DateTime<Utc> {
