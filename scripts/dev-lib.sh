@@ -123,6 +123,29 @@ process_is_gone() {
   ! kill -0 "$1" 2>/dev/null || grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null
 }
 
+# PostgreSQL doesn't run as root.
+choose_postgres_user() {
+  POSTGRES_USER=$(id -un)
+  if [[ $(id -u) -eq 0 ]]; then
+    POSTGRES_USER=nobody
+    ! id postgres >/dev/null 2>&1 || POSTGRES_USER=postgres
+  fi
+}
+
+# make_folder_of_postgres_user FOLDER: sets MADE_FOLDER to it, unless a parent folder is closed to
+# POSTGRES_USER: then to one of /tmp.
+make_folder_of_postgres_user() {
+  MADE_FOLDER=$1
+  mkdir -p "$MADE_FOLDER"
+  chown "$POSTGRES_USER" "$MADE_FOLDER"
+  chmod 700 "$MADE_FOLDER"
+  if ! as_postgres_user test -w "$MADE_FOLDER"; then
+    rmdir "$MADE_FOLDER"
+    MADE_FOLDER=$(mktemp -d "/tmp/llm-gateway-${1##*/}.XXXXXX")
+    chown "$POSTGRES_USER" "$MADE_FOLDER"
+  fi
+}
+
 # Runs a command as POSTGRES_USER, out of the caller's folder, which that user may not be allowed
 # to enter: PostgreSQL doesn't run as root.
 as_postgres_user() (

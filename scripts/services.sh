@@ -264,32 +264,11 @@ find_postgres_programs() {
   return 1
 }
 
-# PostgreSQL doesn't run as root.
-choose_postgres_user() {
-  POSTGRES_USER=$(id -un)
-  if [[ $(id -u) -eq 0 ]]; then
-    POSTGRES_USER=nobody
-    ! id postgres >/dev/null 2>&1 || POSTGRES_USER=postgres
-  fi
-}
-
-# In .dev/, unless a parent folder of the clone is closed to PostgreSQL's user.
-make_postgres_folder() {
-  POSTGRES_DATA=$DEV/postgres
-  mkdir -p "$POSTGRES_DATA"
-  chown "$POSTGRES_USER" "$POSTGRES_DATA"
-  chmod 700 "$POSTGRES_DATA"
-  if ! as_postgres_user test -w "$POSTGRES_DATA"; then
-    rmdir "$POSTGRES_DATA"
-    POSTGRES_DATA=$(mktemp -d /tmp/llm-gateway-postgres.XXXXXX)
-    chown "$POSTGRES_USER" "$POSTGRES_DATA"
-  fi
-}
-
 start_local_postgres() {
   local password
   choose_postgres_user
-  make_postgres_folder
+  make_folder_of_postgres_user "$DEV/postgres"
+  POSTGRES_DATA=$MADE_FOLDER
   POSTGRES_ORIGIN=local
   password=$(head -c 18 /dev/urandom | base64 | tr '+/' '-_')
   create_cluster "$password"

@@ -15,7 +15,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/dev-lib.sh"
 
 readonly ALL_STEPS=(
   format lint clippy docs
-  test-sqlite test-postgres test-replicas test-docs
+  test-sqlite test-postgres test-replicas test-servers test-docs
   scripts walkthrough-sqlite walkthrough-postgres clients-sqlite clients-postgres
 )
 
@@ -48,6 +48,16 @@ test_postgres() { GATEWAY_TEST_STORAGE=postgres cargo test --locked --tests; }
 
 # Several gateways on both servers, which a plain `cargo test` leaves out.
 test_replicas() { cargo test --locked --test replicas; }
+
+# The servers of scripts/servers.sh, and the suite of the database once more, through a pooler.
+test_servers() {
+  further_servers up
+  eval "$(further_servers env)"
+  cargo test --locked --test servers
+  GATEWAY_TEST_STORAGE=postgres GATEWAY_TEST_POOLER=$PGBOUNCER_URL cargo test --locked --test database
+}
+
+further_servers() { SERVERS_FOLDER=$ROOT/.dev/servers-of-tests scripts/servers.sh "$@"; }
 
 test_docs() { cargo test --locked --doc; }
 
@@ -140,7 +150,7 @@ in_step() {
   "${1//-/_}"
 }
 
-needs_services() { [[ $1 == *postgres || $1 == *replicas ]]; }
+needs_services() { [[ $1 == *postgres || $1 == *replicas || $1 == *servers ]]; }
 
 # Those that were up before, a developer's, stay up.
 start_services() {
@@ -175,6 +185,7 @@ finish() {
     kill -TERM -- "-$CHILD" 2>/dev/null || true
     wait_until 20 group_is_gone "$CHILD" || kill -KILL -- "-$CHILD" 2>/dev/null || true
   fi
+  further_servers down || status=1
   if [[ $SERVICES_ARE_OURS == true ]]; then
     scripts/services.sh down || status=1
   fi

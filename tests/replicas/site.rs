@@ -77,9 +77,9 @@ impl Site {
     ) -> Replica {
         let redis = to_redis.route(&env::var("REDIS_URL").unwrap());
         let database = to_database.route(&self.storage.url());
-        let mut settings = settings.to_vec();
-        settings.extend([("REDIS_URL", redis.as_str()), ("DATABASE_URL", &database)]);
-        let gateway = TestGateway::start_on(Arc::clone(&self.storage), &settings).await;
+        let mut all = vec![("REDIS_URL", redis.as_str()), ("DATABASE_URL", &database)];
+        all.extend(settings);
+        let gateway = TestGateway::start_on(Arc::clone(&self.storage), &all).await;
         Replica {
             gateway,
             to_redis,

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use futures_util::TryStreamExt;
-use sqlx::{query, query_as, query_scalar};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -22,7 +21,7 @@ const BATCH: usize = 1_000;
 
 for_every_driver! {; impl {
     pub(super) async fn read_stamp(&self, connection: &mut DB::Connection) -> Result<Stamp> {
-        let (epoch, version) = query_as("SELECT epoch, version FROM change_counter")
+        let (epoch, version) = self.query_as("SELECT epoch, version FROM change_counter")
             .fetch_one(connection)
             .await
             .map_err(failure::<DB>)?;
@@ -34,7 +33,7 @@ for_every_driver! {; impl {
         connection: &mut DB::Connection,
         old: Uuid,
     ) -> Result<Stamp> {
-        query("UPDATE change_counter SET epoch = $1 WHERE epoch = $2")
+        self.query("UPDATE change_counter SET epoch = $1 WHERE epoch = $2")
             .bind(Uuid::new_v4())
             .bind(old)
             .execute(&mut *connection)
@@ -63,7 +62,7 @@ for_every_driver! {; impl {
 
     /// Whether the log can tell what changed after `version`.
     async fn is_told(&self, connection: &mut DB::Connection, version: i64) -> Result<bool> {
-        let (length, oldest, all): (i64, i64, i64) = query_as(
+        let (length, oldest, all): (i64, i64, i64) = self.query_as(
             "SELECT count(*), coalesce(min(version), 0), count(CASE WHEN kind = 'all' THEN 1 END) \
              FROM changes WHERE version > $1",
         )
@@ -79,7 +78,7 @@ for_every_driver! {; impl {
         connection: &mut DB::Connection,
         version: i64,
     ) -> Result<Vec<(KeyHash, bool)>> {
-        let changed = query_as::<DB, (String, bool)>(
+        let changed = self.query_as::<(String, bool)>(
             "SELECT c.entry, coalesce(k.is_active, FALSE) \
              FROM (SELECT DISTINCT entry FROM changes WHERE version > $1 AND kind = 'key') c \
              LEFT JOIN user_keys k ON k.key_hash = c.entry",
@@ -96,7 +95,7 @@ for_every_driver! {; impl {
         connection: &mut DB::Connection,
         version: i64,
     ) -> Result<Vec<(String, Option<Route>)>> {
-        let models = query_scalar::<DB, String>(
+        let models = self.query_scalar::<String>(
             "SELECT DISTINCT entry FROM changes WHERE version > $1 AND kind = 'route'",
         )
         .bind(version)
@@ -130,7 +129,7 @@ for_every_driver! {; impl {
         batches: &mpsc::Sender<Batch>,
     ) -> Result<()> {
         let mut stream =
-            query_scalar::<DB, String>("SELECT key_hash FROM user_keys WHERE is_active")
+            self.query_scalar::<String>("SELECT key_hash FROM user_keys WHERE is_active")
                 .fetch(connection);
         loop {
             let mut batch = Vec::with_capacity(BATCH);
@@ -164,7 +163,7 @@ for_every_driver! {; impl {
     }
 
     pub(super) async fn forget_old_changes(&self, connection: &mut DB::Connection) -> Result<()> {
-        query("DELETE FROM changes WHERE version <= (SELECT version FROM change_counter) - $1")
+        self.query("DELETE FROM changes WHERE version <= (SELECT version FROM change_counter) - $1")
             .bind(KEPT_VERSIONS)
             .execute(connection)
             .await

@@ -1,6 +1,5 @@
 //! Statements about user keys.
 
-use sqlx::{query, query_as, query_scalar};
 use uuid::Uuid;
 
 use super::{
@@ -22,7 +21,7 @@ for_every_driver! {; impl {
         connection: &mut DB::Connection,
         hash: KeyHash,
     ) -> Result<bool> {
-        let active = query_scalar("SELECT is_active FROM user_keys WHERE key_hash = $1")
+        let active = self.query_scalar("SELECT is_active FROM user_keys WHERE key_hash = $1")
             .bind(hash.to_hex())
             .fetch_optional(connection)
             .await
@@ -35,7 +34,7 @@ for_every_driver! {; impl {
         connection: &mut DB::Connection,
         page: Page,
     ) -> Result<Vec<UserKey>> {
-        let rows = query_as::<DB, KeyRow>(concat!(
+        let rows = self.query_as::<KeyRow>(concat!(
             "SELECT ", columns!(), " FROM user_keys WHERE id < $1 ORDER BY id DESC LIMIT $2"
         ))
         .bind(last(page))
@@ -51,7 +50,7 @@ for_every_driver! {; impl {
         connection: &mut DB::Connection,
         id: Uuid,
     ) -> Result<Option<UserKey>> {
-        query_as::<DB, KeyRow>(concat!("SELECT ", columns!(), " FROM user_keys WHERE id = $1"))
+        self.query_as::<KeyRow>(concat!("SELECT ", columns!(), " FROM user_keys WHERE id = $1"))
             .bind(id)
             .fetch_optional(connection)
             .await
@@ -66,7 +65,7 @@ for_every_driver! {; impl {
         key: &UserKey,
         hash: KeyHash,
     ) -> Result<()> {
-        query(concat!(
+        self.query(concat!(
             "INSERT INTO user_keys (", columns!(), ", key_hash) VALUES ($1, $2, $3, $4, $5, $6, $7)"
         ))
         .bind(key.id)
@@ -87,7 +86,7 @@ for_every_driver! {; impl {
         connection: &mut DB::Connection,
         key: &UserKey,
     ) -> Result<()> {
-        query("UPDATE user_keys SET name = $2, updated_at = $3 WHERE id = $1")
+        self.query("UPDATE user_keys SET name = $2, updated_at = $3 WHERE id = $1")
             .bind(key.id)
             .bind(key.name.as_str().to_owned())
             .bind(key.updated_at)
@@ -103,7 +102,7 @@ for_every_driver! {; impl {
         key: &UserKey,
         hash: KeyHash,
     ) -> Result<()> {
-        query("UPDATE user_keys SET key_hash = $2, key_prefix = $3, updated_at = $4 WHERE id = $1")
+        self.query("UPDATE user_keys SET key_hash = $2, key_prefix = $3, updated_at = $4 WHERE id = $1")
             .bind(key.id)
             .bind(hash.to_hex())
             .bind(key.key_prefix.clone())
@@ -121,7 +120,7 @@ for_every_driver! {; impl {
         connection: &mut DB::Connection,
         id: Uuid,
     ) -> Result<()> {
-        query("UPDATE user_keys SET is_active = FALSE, updated_at = $2 WHERE id = $1 AND is_active")
+        self.query("UPDATE user_keys SET is_active = FALSE, updated_at = $2 WHERE id = $1 AND is_active")
             .bind(id)
             .bind(now())
             .execute(connection)

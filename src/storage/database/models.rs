@@ -1,6 +1,5 @@
 //! Statements about models, and the routes that they make with their providers.
 
-use sqlx::{query, query_as, query_scalar};
 use uuid::Uuid;
 
 use super::{
@@ -32,7 +31,7 @@ for_every_driver! {; impl {
         connection: &mut DB::Connection,
         model: &str,
     ) -> Result<Option<Route>> {
-        let row = query_as::<DB, RouteRow>(concat!(select_routes!(), " AND m.name = $1"))
+        let row = self.query_as::<RouteRow>(concat!(select_routes!(), " AND m.name = $1"))
             .bind(model.to_owned())
             .fetch_optional(connection)
             .await
@@ -46,7 +45,7 @@ for_every_driver! {; impl {
         connection: &mut DB::Connection,
         version: i64,
     ) -> Result<Vec<RouteRow>> {
-        query_as(concat!(
+        self.query_as(concat!(
             select_routes!(),
             " AND m.name IN (SELECT entry FROM changes WHERE version > $1 AND kind = 'route')"
         ))
@@ -57,7 +56,7 @@ for_every_driver! {; impl {
     }
 
     pub(super) async fn all_routes(&self, connection: &mut DB::Connection) -> Result<Vec<RouteRow>> {
-        query_as(select_routes!()).fetch_all(connection).await.map_err(failure::<DB>)
+        self.query_as(select_routes!()).fetch_all(connection).await.map_err(failure::<DB>)
     }
 
     pub(super) async fn list_models(
@@ -65,7 +64,7 @@ for_every_driver! {; impl {
         connection: &mut DB::Connection,
         page: Page,
     ) -> Result<Vec<Model>> {
-        let rows = query_as::<DB, ModelRow>(concat!(
+        let rows = self.query_as::<ModelRow>(concat!(
             select!(), "WHERE m.id < $1 ORDER BY m.id DESC LIMIT $2"
         ))
         .bind(last(page))
@@ -81,7 +80,7 @@ for_every_driver! {; impl {
         connection: &mut DB::Connection,
         id: Uuid,
     ) -> Result<Option<Model>> {
-        query_as::<DB, ModelRow>(concat!(select!(), "WHERE m.id = $1"))
+        self.query_as::<ModelRow>(concat!(select!(), "WHERE m.id = $1"))
             .bind(id)
             .fetch_optional(connection)
             .await
@@ -95,7 +94,7 @@ for_every_driver! {; impl {
         connection: &mut DB::Connection,
         model: &Model,
     ) -> Result<()> {
-        query(
+        self.query(
             "INSERT INTO models (id, name, provider_id, provider_model_name, is_active, \
              created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
@@ -117,7 +116,7 @@ for_every_driver! {; impl {
         connection: &mut DB::Connection,
         model: &Model,
     ) -> Result<()> {
-        query(
+        self.query(
             "UPDATE models SET name = $2, provider_id = $3, provider_model_name = $4, \
              is_active = $5, updated_at = $6 WHERE id = $1",
         )
@@ -138,7 +137,7 @@ for_every_driver! {; impl {
         connection: &mut DB::Connection,
         id: Uuid,
     ) -> Result<Option<()>> {
-        let deleted = query_scalar::<DB, Uuid>("DELETE FROM models WHERE id = $1 RETURNING id")
+        let deleted = self.query_scalar::<Uuid>("DELETE FROM models WHERE id = $1 RETURNING id")
             .bind(id)
             .fetch_optional(connection)
             .await

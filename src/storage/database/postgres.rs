@@ -1,12 +1,20 @@
 //! PostgreSQL: pool options, migrations, and the connection that hears of commits.
 
-use std::{str::FromStr, time::Duration};
+use std::{
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use sqlx::{
-    PgPool, Postgres,
-    migrate::{MigrateDatabase, Migrator},
+    Connection as _, Executor, PgConnection, PgPool, Postgres, Row as _,
+    migrate::{MigrateDatabase, MigrateError, Migrator},
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
+    raw_sql,
 };
 use url::Url;
 
@@ -16,25 +24,71 @@ use super::{
 };
 use crate::settings::{DatabaseSettings, DatabaseUrl};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+/// Without sqlx's own lock, which belongs to a session.
+static MIGRATIONS: Migrator = Migrator {
+    locking: false,
+    ..sqlx::migrate!("migrations/postgres")
+};
 
 /// The longest that migrations may take, and wait for those of another replica. One that hung
 /// with the lock would otherwise hold up every other for ever.
 const MIGRATION_LIMIT: Duration = Duration::from_secs(60);
+/// Held until the transaction ends, in whatever session a pooler runs it. The number is any that
+/// others are unlikely to use in this database.
+const LOCK_MIGRATIONS: &str = "SELECT pg_advisory_xact_lock(7811600942345511)";
+/// What every session is asked to start with, to tell a server from a pooler: the server complies,
+/// a pooler refuses or ignores it, because the session that it lends out has begun already. It
+/// formats floating-point numbers, of which there are none here, in a way that nobody wants.
+const TELL_TALE: i8 = -7;
 /// What the triggers notify.
 const CHANNEL: &str = "llm_gateway_changes";
 /// "invalid_catalog_name": the server is there, the database isn't.
 const NO_SUCH_DATABASE: &str = "3D000";
 
 pub(super) fn open(settings: &DatabaseSettings) -> Result<Sql<Postgres>> {
-    let options = options(&settings.url)?;
+    let pooled = Arc::new(AtomicBool::new(keeps_no_statements(&settings.url)));
+    let found = Arc::clone(&pooled);
     let pool = PgPoolOptions::new()
         .max_connections(settings.max_connections)
         .acquire_timeout(settings.timeout)
         // A pool that idles may shrink; a burst of look-ups should still find a connection.
         .min_connections(1)
-        .connect_lazy_with(options);
-    Ok(Sql::new(pool, settings))
+        .after_connect(move |connection, _| {
+            let found = Arc::clone(&found);
+            Box::pin(async move {
+                if !is_direct(connection).await? {
+                    found.store(true, Ordering::Release);
+                }
+                Ok(())
+            })
+        })
+        .connect_lazy_with(options(&settings.url)?);
+    Ok(Sql {
+        pooled,
+        ..Sql::new(pool, settings)
+    })
+}
+
+/// Whether the address has the parameter by which users of sqlx say that there is a pooler.
+fn keeps_no_statements(url: &DatabaseUrl) -> bool {
+    let DatabaseUrl::Postgres(url) = url else {
+        return false;
+    };
+    url.query_pairs()
+        .any(|(name, value)| name == "statement-cache-capacity" && value.parse() == Ok(0))
+}
+
+/// Whether the session is this connection's own.
+async fn is_direct<'c>(connection: impl Executor<'c, Database = Postgres>) -> sqlx::Result<bool> {
+    let shown = connection
+        .fetch_one(raw_sql("SHOW extra_float_digits"))
+        .await?;
+    Ok(shown.try_get::<String, _>(0)? == TELL_TALE.to_string())
+}
+
+/// Whether a pooler refused the session for [`TELL_TALE`].
+fn refuses_tell_tale(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.message().contains("extra_float_digits"))
 }
 
 fn address(url: &DatabaseUrl) -> Result<&Url> {
@@ -53,21 +107,56 @@ fn options(url: &DatabaseUrl) -> Result<PgConnectOptions> {
             reason: format!("the PostgreSQL address has an unusable option: {error}"),
         }
     })?;
-    Ok(options.application_name("llm-gateway"))
+    Ok(options
+        .application_name("llm-gateway")
+        .extra_float_digits(TELL_TALE))
 }
 
-/// A pool of one connection, straight to the server: what a transaction pooler can't carry
-/// (advisory locks, `LISTEN`) happens there.
+/// A pool of one connection, past the pooler that may be in front of the server.
 async fn direct(settings: &DatabaseSettings, limit: Duration) -> sqlx::Result<PgPool> {
     let options =
         options(&settings.listen_url).map_err(|error| sqlx::Error::Configuration(error.into()))?;
-    PgPoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(limit)
-        .max_lifetime(None)
-        .idle_timeout(None)
-        .connect_with(options)
-        .await
+    let open = |options| {
+        PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(limit)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .connect_with(options)
+    };
+    match open(options.clone()).await {
+        Err(error) if refuses_tell_tale(&error) => open(options.extra_float_digits(None)).await,
+        result => result,
+    }
+}
+
+/// All migrations in one transaction, so that a lock of the transaction's is enough.
+async fn migrate(connection: &mut PgConnection) -> std::result::Result<(), MigrateError> {
+    let mut transaction = connection.begin().await?;
+    transaction.execute(raw_sql(LOCK_MIGRATIONS)).await?;
+    let migrated = MIGRATIONS.run_direct(None, &mut *transaction, false).await;
+    // A pooler's next client must not find them.
+    transaction.clear_cached_statements().await?;
+    migrated?;
+    Ok(transaction.commit().await?)
+}
+
+/// Connects as look-ups will, and finds out whether there is a pooler in between.
+async fn greet(sql: &Sql<Postgres>) -> sqlx::Result<()> {
+    let greeted = match sql.pool.acquire().await {
+        Err(error) if refuses_tell_tale(&error) => {
+            let options = PgConnectOptions::clone(&sql.pool.connect_options());
+            sql.pool
+                .set_connect_options(options.extra_float_digits(None));
+            sql.pool.acquire().await
+        }
+        result => result,
+    };
+    greeted?;
+    if sql.pooled.load(Ordering::Acquire) && !sql.prepared.load(Ordering::Acquire) {
+        log::info!("database: connections go through a pooler; each statement gets a transaction");
+    }
+    Ok(())
 }
 
 fn is_missing(error: &sqlx::Error) -> bool {
@@ -105,16 +194,19 @@ impl Dialect for Postgres {
         }
         .map_err(failure::<Self>)?;
         let migrate = async {
-            let migrated = MIGRATIONS.run(&pool).await;
-            pool.close().await;
+            let mut connection = pool.acquire().await.map_err(failure::<Self>)?;
+            let migrated = migrate(&mut connection).await;
+            // Without a word of farewell the server would log an error; without an answer, so be it.
+            let _ = connection.close().await;
             migrated.map_err(|error| match error {
-                sqlx::migrate::MigrateError::Execute(error) => failure::<Self>(error),
+                MigrateError::Execute(error) => failure::<Self>(error),
                 error => StorageError::Broken {
                     reason: format!("migration: {error}"),
                 },
             })
         };
-        within(MIGRATION_LIMIT, migrate).await
+        within(MIGRATION_LIMIT, migrate).await?;
+        greet(sql).await.map_err(failure::<Self>)
     }
 
     async fn listen(sql: &Sql<Self>) -> Result<Option<Listener>> {
@@ -126,7 +218,15 @@ impl Dialect for Postgres {
             .map_err(failure::<Self>)?;
         // A silent reconnection would hide what was missed meanwhile.
         connection.eager_reconnect(false);
-        connection.listen(CHANNEL).await.map_err(failure::<Self>)?;
+        if is_direct(&mut connection).await.map_err(failure::<Self>)? {
+            connection.listen(CHANNEL).await.map_err(failure::<Self>)?;
+        } else {
+            // `LISTEN` would belong to a session that others are lent, too.
+            log::warn!(
+                "database: notifications don't come through a pooler, so the change counter is \
+                 polled; set DATABASE_LISTEN_URL to PostgreSQL's direct address"
+            );
+        }
         Ok(Some(Listener(connection)))
     }
 }
@@ -154,10 +254,17 @@ impl Listener {
     /// # Errors
     /// The connection is lost.
     pub async fn stamp(&mut self) -> Result<Stamp> {
-        let (epoch, version) = sqlx::query_as("SELECT epoch, version FROM change_counter")
-            .fetch_one(&mut self.0)
-            .await
-            .map_err(failure::<Postgres>)?;
-        Ok(Stamp { epoch, version })
+        // In one round trip and with nothing prepared, which works behind a pooler as well.
+        let read = async {
+            let row = self
+                .0
+                .fetch_one(raw_sql("SELECT epoch, version FROM change_counter"))
+                .await?;
+            Ok(Stamp {
+                epoch: row.try_get(0)?,
+                version: row.try_get(1)?,
+            })
+        };
+        read.await.map_err(failure::<Postgres>)
     }
 }

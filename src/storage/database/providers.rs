@@ -1,6 +1,5 @@
 //! Statements about providers.
 
-use sqlx::{query, query_as, query_scalar};
 use uuid::Uuid;
 
 use super::{
@@ -22,7 +21,7 @@ for_every_driver! {; impl {
         connection: &mut DB::Connection,
         page: Page,
     ) -> Result<Vec<Provider>> {
-        let rows = query_as::<DB, ProviderRow>(concat!(
+        let rows = self.query_as::<ProviderRow>(concat!(
             "SELECT ", columns!(), " FROM providers WHERE id < $1 ORDER BY id DESC LIMIT $2"
         ))
         .bind(last(page))
@@ -38,7 +37,7 @@ for_every_driver! {; impl {
         connection: &mut DB::Connection,
         id: Uuid,
     ) -> Result<Option<Provider>> {
-        query_as::<DB, ProviderRow>(concat!("SELECT ", columns!(), " FROM providers WHERE id = $1"))
+        self.query_as::<ProviderRow>(concat!("SELECT ", columns!(), " FROM providers WHERE id = $1"))
             .bind(id)
             .fetch_optional(connection)
             .await
@@ -52,7 +51,7 @@ for_every_driver! {; impl {
         connection: &mut DB::Connection,
         provider: &Provider,
     ) -> Result<()> {
-        query(concat!(
+        self.query(concat!(
             "INSERT INTO providers (", columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
         ))
         .bind(provider.id)
@@ -74,7 +73,7 @@ for_every_driver! {; impl {
         connection: &mut DB::Connection,
         provider: &Provider,
     ) -> Result<()> {
-        query(
+        self.query(
             "UPDATE providers SET name = $2, kind = $3, base_url = $4, api_key = $5, \
              is_active = $6, updated_at = $7 WHERE id = $1",
         )
@@ -98,7 +97,7 @@ for_every_driver! {; impl {
         id: Uuid,
     ) -> Result<Option<()>> {
         let models: Vec<String> =
-            query_scalar("SELECT name FROM models WHERE provider_id = $1 ORDER BY name")
+            self.query_scalar("SELECT name FROM models WHERE provider_id = $1 ORDER BY name")
                 .bind(id)
                 .fetch_all(&mut *connection)
                 .await
@@ -106,7 +105,7 @@ for_every_driver! {; impl {
         if !models.is_empty() {
             return Err(StorageError::ProviderInUse { models });
         }
-        let deleted = query_scalar::<DB, Uuid>("DELETE FROM providers WHERE id = $1 RETURNING id")
+        let deleted = self.query_scalar::<Uuid>("DELETE FROM providers WHERE id = $1 RETURNING id")
             .bind(id)
             .fetch_optional(connection)
             .await
@@ -119,7 +118,7 @@ for_every_driver! {; impl {
         connection: &mut DB::Connection,
         id: Uuid,
     ) -> Result<String> {
-        query_scalar("SELECT name FROM providers WHERE id = $1")
+        self.query_scalar("SELECT name FROM providers WHERE id = $1")
             .bind(id)
             .fetch_optional(connection)
             .await

@@ -34,21 +34,21 @@ for_every_driver! { async_trait; impl (Database) {
 
     async fn is_key_active(&self, hash: KeyHash) -> Result<bool> {
         let limit = self.settings.timeout;
-        self.with(limit, async |connection| self.has_active_key(connection, hash).await).await
+        self.statements(limit, async |connection| self.has_active_key(connection, hash).await).await
     }
 
     async fn route(&self, model: &str) -> Result<Option<Route>> {
         let limit = self.settings.timeout;
-        self.with(limit, async |connection| self.find_route(connection, model).await).await
+        self.statements(limit, async |connection| self.find_route(connection, model).await).await
     }
 
     async fn stamp(&self) -> Result<Stamp> {
         let limit = self.settings.timeout;
-        self.with(limit, async |connection| self.read_stamp(connection).await).await
+        self.statements(limit, async |connection| self.read_stamp(connection).await).await
     }
 
     async fn begin_epoch(&self, old: Uuid) -> Result<Stamp> {
-        self.with(PATIENCE, async |connection| self.replace_epoch(connection, old).await).await
+        self.statements(PATIENCE, async |connection| self.replace_epoch(connection, old).await).await
     }
 
     async fn listen(&self) -> Result<Option<Listener>> {
@@ -85,15 +85,15 @@ for_every_driver! { async_trait; impl (Database) {
     }
 
     async fn prune_changes(&self) -> Result<()> {
-        self.with(PATIENCE, async |connection| self.forget_old_changes(connection).await).await
+        self.statements(PATIENCE, async |connection| self.forget_old_changes(connection).await).await
     }
 
     async fn providers(&self, page: Page) -> Result<Vec<Provider>> {
-        self.with(PATIENCE, async |connection| self.list_providers(connection, page).await).await
+        self.statements(PATIENCE, async |connection| self.list_providers(connection, page).await).await
     }
 
     async fn provider(&self, id: Uuid) -> Result<Option<Provider>> {
-        self.with(PATIENCE, async |connection| self.find_provider(connection, id).await).await
+        self.statements(PATIENCE, async |connection| self.find_provider(connection, id).await).await
     }
 
     async fn create_provider(&self, new: NewProvider) -> Result<Committed<Provider>> {
@@ -127,11 +127,11 @@ for_every_driver! { async_trait; impl (Database) {
     }
 
     async fn models(&self, page: Page) -> Result<Vec<Model>> {
-        self.with(PATIENCE, async |connection| self.list_models(connection, page).await).await
+        self.statements(PATIENCE, async |connection| self.list_models(connection, page).await).await
     }
 
     async fn model(&self, id: Uuid) -> Result<Option<Model>> {
-        self.with(PATIENCE, async |connection| self.find_model(connection, id).await).await
+        self.statements(PATIENCE, async |connection| self.find_model(connection, id).await).await
     }
 
     async fn create_model(&self, new: NewModel) -> Result<Committed<Model>> {
@@ -167,11 +167,11 @@ for_every_driver! { async_trait; impl (Database) {
     }
 
     async fn keys(&self, page: Page) -> Result<Vec<UserKey>> {
-        self.with(PATIENCE, async |connection| self.list_keys(connection, page).await).await
+        self.statements(PATIENCE, async |connection| self.list_keys(connection, page).await).await
     }
 
     async fn key(&self, id: Uuid) -> Result<Option<UserKey>> {
-        self.with(PATIENCE, async |connection| self.find_key(connection, id).await).await
+        self.statements(PATIENCE, async |connection| self.find_key(connection, id).await).await
     }
 
     async fn create_key(

@@ -3,14 +3,20 @@
 use std::{
     future::Future,
     ops::{Deref, DerefMut},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use async_trait::async_trait;
 use chrono::{DateTime, SubsecRound, Utc};
 use sqlx::{
-    Connection, Database as Driver, Pool, Transaction, pool::PoolConnection, query_as, query_scalar,
+    Connection, Database as Driver, FromRow, Pool, SqlSafeStr, Transaction,
+    database::HasStatementCache,
+    pool::PoolConnection,
+    query::{Query, QueryAs, QueryScalar},
 };
 use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
@@ -24,7 +30,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where the two databases differ.
 #[async_trait]
-pub(super) trait Dialect: Driver {
+pub(super) trait Dialect: Driver + HasStatementCache {
     /// Opens a transaction that will write.
     const BEGIN_WRITE: &'static str;
     /// Opens a transaction whose reads all see the same moment.
@@ -43,6 +49,9 @@ pub(super) struct Sql<DB: Dialect> {
     pub(super) pool: Pool<DB>,
     pub(super) settings: DatabaseSettings,
     pub(super) prepared: AtomicBool,
+    /// Whether connections go through a pooler that may give each transaction another session.
+    /// Set before the first connection that does so is used.
+    pub(super) pooled: Arc<AtomicBool>,
 }
 
 /// A connection that returns to the pool only when its work came to an end. One that was
@@ -98,10 +107,63 @@ impl<DB: Dialect> Sql<DB> {
             pool,
             settings: settings.clone(),
             prepared: AtomicBool::new(false),
+            pooled: Arc::default(),
         }
     }
 
-    /// Runs `work` on a connection, within `limit`.
+    fn is_pooled(&self) -> bool {
+        self.pooled.load(Ordering::Acquire)
+    }
+
+    /// As sqlx's function of this name. Every statement goes through one of these three: behind a
+    /// pooler a statement that is kept by its name would be found by others, or not at all.
+    #[allow(clippy::disallowed_methods, reason = "here is where it belongs")]
+    pub(super) fn query<'q>(&self, sql: impl SqlSafeStr) -> Query<'q, DB, DB::Arguments> {
+        sqlx::query(sql).persistent(!self.is_pooled())
+    }
+
+    /// As sqlx's function of this name.
+    #[allow(clippy::disallowed_methods, reason = "here is where it belongs")]
+    pub(super) fn query_as<'q, T>(&self, sql: impl SqlSafeStr) -> QueryAs<'q, DB, T, DB::Arguments>
+    where
+        T: for<'r> FromRow<'r, DB::Row>,
+    {
+        sqlx::query_as(sql).persistent(!self.is_pooled())
+    }
+
+    /// As sqlx's function of this name.
+    #[allow(clippy::disallowed_methods, reason = "here is where it belongs")]
+    pub(super) fn query_scalar<'q, T>(
+        &self,
+        sql: impl SqlSafeStr,
+    ) -> QueryScalar<'q, DB, T, DB::Arguments>
+    where
+        (T,): for<'r> FromRow<'r, DB::Row>,
+    {
+        sqlx::query_scalar(sql).persistent(!self.is_pooled())
+    }
+
+    /// Runs `work`, statements outside a transaction, on a connection, within `limit`. Behind a
+    /// pooler they get one: a statement is parsed in one round trip and run in the next, and only
+    /// within a transaction do both surely reach the same session.
+    pub(super) async fn statements<T>(
+        &self,
+        limit: Duration,
+        work: impl AsyncFnOnce(&mut DB::Connection) -> Result<T>,
+    ) -> Result<T> {
+        self.with(limit, async |connection| {
+            if !self.is_pooled() {
+                return work(connection).await;
+            }
+            let mut transaction = connection.begin().await.map_err(failure::<DB>)?;
+            let answer = work(&mut transaction).await?;
+            transaction.commit().await.map_err(failure::<DB>)?;
+            Ok(answer)
+        })
+        .await
+    }
+
+    /// Runs `work`, which opens a transaction, on a connection, within `limit`.
     pub(super) async fn with<T>(
         &self,
         limit: Duration,
@@ -216,7 +278,7 @@ for_every_driver! {; impl {
 
     async fn begin<'c>(&self, connection: &'c mut DB::Connection) -> Result<Mutation<'c, DB>> {
         let mut transaction = connection.begin_with(DB::BEGIN_WRITE).await.map_err(failure::<DB>)?;
-        let before = query_scalar("UPDATE change_counter SET version = version RETURNING version")
+        let before = self.query_scalar("UPDATE change_counter SET version = version RETURNING version")
             .fetch_one(&mut *transaction)
             .await
             .map_err(failure::<DB>)?;
@@ -226,7 +288,7 @@ for_every_driver! {; impl {
     /// Commits, and answers what the caches must hear.
     async fn commit<T>(&self, mut mutation: Mutation<'_, DB>, value: T) -> Result<Committed<T>> {
         let stamp = self.read_stamp(&mut mutation.transaction).await?;
-        let entries = query_as::<DB, (String, String)>(
+        let entries = self.query_as::<(String, String)>(
             "SELECT kind, entry FROM changes WHERE version > $1",
         )
         .bind(mutation.before)

@@ -1,6 +1,7 @@
 //! The storage of one test: a database, and with PostgreSQL a part of Redis, that no other test
 //! sees. `GATEWAY_TEST_STORAGE` says which kind: `sqlite` (the default) or `postgres`, which
-//! takes its servers from `DATABASE_URL` and `REDIS_URL`.
+//! takes its servers from `DATABASE_URL` and `REDIS_URL`. With `GATEWAY_TEST_POOLER` set to the
+//! address of a pooler, PostgreSQL is reached through that.
 
 use std::{env, fs, path::PathBuf, thread};
 
@@ -54,11 +55,18 @@ impl TestStorage {
                 ("DATABASE_URL", self.url()),
                 ("REDIS_URL", "none".to_owned()),
             ],
-            Self::Postgres { name, redis, .. } => vec![
-                ("DATABASE_URL", self.url()),
-                ("REDIS_URL", redis.clone()),
-                ("CACHE_PREFIX", name.clone()),
-            ],
+            Self::Postgres { name, redis, .. } => {
+                let mut environment = match env::var("GATEWAY_TEST_POOLER") {
+                    Ok(pooler) => vec![
+                        ("DATABASE_URL", named(&pooler, name)),
+                        ("DATABASE_LISTEN_URL", self.url()),
+                    ],
+                    Err(_) => vec![("DATABASE_URL", self.url())],
+                };
+                environment.push(("REDIS_URL", redis.clone()));
+                environment.push(("CACHE_PREFIX", name.clone()));
+                environment
+            }
         }
     }
 
@@ -79,13 +87,16 @@ impl TestStorage {
     pub(crate) fn url(&self) -> String {
         match self {
             Self::Sqlite { folder } => format!("sqlite://{}/gateway.db", folder.display()),
-            Self::Postgres { server, name, .. } => {
-                let mut url = url::Url::parse(server).unwrap();
-                url.set_path(name);
-                url.to_string()
-            }
+            Self::Postgres { server, name, .. } => named(server, name),
         }
     }
+}
+
+/// The address of one database of a server.
+fn named(server: &str, name: &str) -> String {
+    let mut url = url::Url::parse(server).unwrap();
+    url.set_path(name);
+    url.to_string()
 }
 
 fn unique_name() -> String {
