@@ -1,7 +1,7 @@
 //! An answer before it is sent: one body, or events one after another; and how each is played out
 //! with its pauses and, if asked for, its cut.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix_web::HttpResponse;
 use actix_web::body::SizedStream;
@@ -84,6 +84,7 @@ fn play(events: Events, settings: &Settings) -> impl Stream<Item = Result<Bytes,
         events,
         next: 0,
         pause: settings.chunk_delay,
+        timed: settings.timed,
         cut: settings.cut,
     };
     stream::unfold(player, |mut player| async move {
@@ -95,6 +96,7 @@ struct Player {
     events: Events,
     next: usize,
     pause: Duration,
+    timed: bool,
     cut: Option<usize>,
 }
 
@@ -104,12 +106,29 @@ impl Player {
             return Some(Err(cut().await));
         }
         let event = self.events.get(self.next)?;
-        if self.next > 0 && !self.pause.is_zero() {
-            tokio::time::sleep(self.pause).await;
+        if self.next > 0 {
+            self.wait().await;
         }
         self.next += 1;
-        Some(Ok(event))
+        Some(Ok(if self.timed { timed(&event) } else { event }))
     }
+
+    /// Even without a pause, events leave one by one, as a provider's do: the server writes when a
+    /// body has nothing ready.
+    async fn wait(&self) {
+        match self.pause.is_zero() {
+            true => tokio::task::yield_now().await,
+            false => tokio::time::sleep(self.pause).await,
+        }
+    }
+}
+
+/// The event behind a comment that says when it left.
+fn timed(event: &Bytes) -> Bytes {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let mut timed = format!(": sent {}\n", now.unwrap_or_default().as_nanos()).into_bytes();
+    timed.extend_from_slice(event);
+    timed.into()
 }
 
 /// Ends the connection: the server drops it when a body fails.
@@ -138,5 +157,13 @@ mod tests {
         };
         let all: Vec<Bytes> = (0..).map_while(|index| events.get(index)).collect();
         assert_eq!(all.concat(), b"abbc");
+    }
+
+    #[test]
+    fn a_timed_event_stays_the_same_to_whoever_reads_events() {
+        let timed = timed(&Bytes::from_static(b"data: x\n\n"));
+        let (comment, event) = timed.split_at(timed.iter().position(|&b| b == b'\n').unwrap() + 1);
+        assert!(comment.starts_with(b": sent 1"));
+        assert_eq!(event, b"data: x\n\n");
     }
 }

@@ -37,6 +37,11 @@ pub(crate) const ROWS: &[Row] = &[
         "SIZE",
         "text in a whole answer [chunks times chunk-bytes]",
     ),
+    row(
+        "timed",
+        "BOOL",
+        "each streamed event says in a comment when it left, in ns since 1970 [false]",
+    ),
     row("prompt-tokens", "N", "what `usage` says was read [12]"),
     row(
         "status",
@@ -71,6 +76,7 @@ pub(crate) struct Settings {
     pub(crate) chunks: usize,
     pub(crate) chunk_bytes: usize,
     pub(crate) response_bytes: Option<usize>,
+    pub(crate) timed: bool,
     pub(crate) prompt_tokens: usize,
     pub(crate) status: Option<StatusCode>,
     pub(crate) retry_after: u64,
@@ -85,6 +91,7 @@ impl Default for Settings {
             chunks: 20,
             chunk_bytes: 16,
             response_bytes: None,
+            timed: false,
             prompt_tokens: 12,
             status: None,
             retry_after: 1,
@@ -103,6 +110,7 @@ impl Settings {
             "chunks" => self.chunks = number(value)?,
             "chunk-bytes" => self.chunk_bytes = size(value)?,
             "response-bytes" => self.response_bytes = Some(size(value)?),
+            "timed" => self.timed = boolean(value)?,
             "prompt-tokens" => self.prompt_tokens = number(value)?,
             "status" => self.status = Some(error_status(value)?),
             "retry-after" => self.retry_after = number(value)?,
@@ -153,6 +161,12 @@ fn number<N: std::str::FromStr>(value: &str) -> Result<N, String> {
     value
         .parse()
         .map_err(|_| format!("'{value}' is not a number such as 20"))
+}
+
+fn boolean(value: &str) -> Result<bool, String> {
+    value
+        .parse()
+        .map_err(|_| format!("'{value}' is neither true nor false"))
 }
 
 fn error_status(value: &str) -> Result<StatusCode, String> {
@@ -241,6 +255,7 @@ mod tests {
                 "DURATION" => "5ms",
                 "SIZE" => "1KiB",
                 "CODE" => "503",
+                "BOOL" => "true",
                 _ => "3",
             };
             assert!(
