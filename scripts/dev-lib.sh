@@ -194,7 +194,7 @@ start_gateway() {
   (
     cd "$folder" || exit
     exec env ADMIN_KEY="$ADMIN_KEY" DATABASE_URL="$database" REDIS_URL="$redis" \
-      CACHE_PREFIX="llmgw-script-$$-$RANDOM" LISTEN_ADDR=127.0.0.1:0 RUST_LOG=info \
+      CACHE_PREFIX="llmgw-script-$$-$RANDOM" LISTEN_ADDR=127.0.0.1:0 DRAIN_DELAY=0 RUST_LOG=info \
       "$program" >gateway.log 2>&1
   ) &
   GATEWAY_PID=$!

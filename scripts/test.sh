@@ -34,11 +34,11 @@ clippy() { cargo clippy --all-targets --locked -- -D warnings; }
 
 docs() {
   RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
-  # Every test that the architecture page calls a guard is there.
+  # Every test that the documents call a guard is there.
   local guard guards
-  mapfile -t guards < <(grep -oE '[a-z][a-z0-9_]{24,}' docs/ARCHITECTURE.md | sort -u)
+  mapfile -t guards < <(grep -ohE '[a-z][a-z0-9_]{24,}' docs/*.md | sort -u)
   for guard in "${guards[@]}"; do
-    git grep -q "fn $guard(" -- '*.rs' || die "docs/ARCHITECTURE.md names $guard, which doesn't exist"
+    git grep -q "fn $guard(" -- '*.rs' || die "docs/ names $guard, which doesn't exist"
   done
 }
 

@@ -9,38 +9,36 @@ use std::{
 };
 
 use actix_web::{
-    App, HttpServer,
+    App,
     dev::Server,
     web::{self, Data},
 };
 use derive_more::{Display, Error, From};
+use tokio::time::sleep;
 
 use crate::{
     admin::{self, AdminGuard},
     endpoints::unknown_url,
     health,
     proxy::{
-        self, BodyLimits, Upstream,
+        self, BodyLimits, BufferedBytes, Limits, Overload, Upstream,
         transport::{client_config, trusted_roots},
     },
     request_id::RequestIds,
+    server::{self, Draining, Exchanges},
     settings::Settings,
-    stop_signal::StopSignal,
+    stop_signal::{Asked, StopSignal},
     storage::{Storage, StorageError},
     unread_body::CloseOnUnreadBody,
 };
-
-/// How long a client may take to send a request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an idle connection of a client's is kept: longer than the 60 s after which common
-/// load balancers drop theirs, so that it is they who close it and no request meets a closed one.
-const CLIENT_KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// A gateway that is bound to its address, ready to run.
 pub struct Application {
     server: Server,
     storage: Storage,
     address: SocketAddr,
+    draining: Draining,
+    drain_delay: Duration,
 }
 
 /// Why a gateway could not start, or ended.
@@ -85,11 +83,15 @@ impl Application {
             log::warn!("{warning}");
         }
         let storage = Storage::open(&settings).await?;
-        let server = serve(listener, settings, storage.clone())?;
+        let draining = Draining::default();
+        let drain_delay = settings.drain_delay;
+        let server = serve(listener, settings, storage.clone(), draining.clone())?;
         Ok(Self {
             server,
             storage,
             address,
+            draining,
+            drain_delay,
         })
     }
 
@@ -98,9 +100,10 @@ impl Application {
         self.address
     }
 
-    /// Serves until `stop` or until the cache warmer is gone, then accepts no more, lets running
-    /// answers finish within `SHUTDOWN_TIMEOUT`, ends the cache warmer and closes the pools. A
-    /// second signal ends all this at once.
+    /// Serves until `stop` or until the cache warmer is gone. Then it says so on `/readyz` and goes
+    /// on serving for `DRAIN_DELAY`; accepts no more and lets running answers finish within
+    /// `SHUTDOWN_TIMEOUT`; ends the cache warmer and closes the pools. A second signal ends all
+    /// this at once.
     ///
     /// # Errors
     /// The server failed, the cache warmer is gone, or the stop was cut short.
@@ -110,14 +113,26 @@ impl Application {
         let mut server = pin!(self.server);
         let cause = tokio::select! {
             served = server.as_mut() => Cause::ServerEnded(served),
-            () = stop.received() => Cause::Asked,
+            asked = stop.received() => Cause::Asked(asked),
             () = self.storage.warmer_ended() => Cause::WarmerEnded,
         };
-        log::info!("stopping: running answers may finish");
         let stopping = async {
+            self.draining.begin();
+            let cause = match cause {
+                // A person at a terminal has no balancer that must be told.
+                Cause::Asked(Asked::BySupervisor) if !self.drain_delay.is_zero() => {
+                    log::info!("draining: serving for {:?} more", self.drain_delay);
+                    tokio::select! {
+                        served = server.as_mut() => Cause::ServerEnded(served),
+                        () = sleep(self.drain_delay) => cause,
+                    }
+                }
+                _ => cause,
+            };
+            log::info!("stopping: running answers may finish");
             let served = match cause {
                 Cause::ServerEnded(_) => Ok(()),
-                Cause::Asked | Cause::WarmerEnded => tokio::join!(handle.stop(true), server).1,
+                Cause::Asked(_) | Cause::WarmerEnded => tokio::join!(handle.stop(true), server).1,
             };
             self.storage.close().await;
             outcome(cause, served)
@@ -127,7 +142,7 @@ impl Application {
                 log::info!("stopped");
                 outcome
             }
-            () = stop.received() => Err(ApplicationError::CutShort),
+            _ = stop.received() => Err(ApplicationError::CutShort),
         }
     }
 }
@@ -135,7 +150,7 @@ impl Application {
 /// Why the serving came to its end.
 enum Cause {
     /// A signal.
-    Asked,
+    Asked(Asked),
     /// By itself.
     ServerEnded(io::Result<()>),
     /// There is nobody any more to keep the caches right.
@@ -147,7 +162,7 @@ fn outcome(cause: Cause, served: io::Result<()>) -> Result<(), ApplicationError>
     match cause {
         Cause::WarmerEnded => Err(ApplicationError::WarmerEnded),
         Cause::ServerEnded(ended) => Ok(ended?),
-        Cause::Asked => Ok(served?),
+        Cause::Asked(_) => Ok(served?),
     }
 }
 
@@ -163,41 +178,34 @@ fn serve(
     listener: TcpListener,
     settings: Settings,
     storage: Storage,
+    draining: Draining,
 ) -> Result<Server, ApplicationError> {
-    let workers = settings.workers;
-    let shutdown_seconds = settings.shutdown_timeout.as_secs().max(1);
     let tls = client_config(trusted_roots()).map_err(io::Error::other)?;
     let guard = Arc::new(AdminGuard::new(settings.admin_keys.clone()));
-    let server = HttpServer::new(move || {
+    let limits = Limits {
+        overload: Overload::new(settings.max_concurrent_requests),
+        body: BodyLimits {
+            bytes: settings.max_body_bytes,
+            silence: settings.clients.body_timeout,
+            buffered: BufferedBytes::new(settings.max_buffered_bytes),
+        },
+    };
+    let of_server = settings.clone();
+    let application = move || {
         // awc can't cross threads, so each worker has its own way upstream.
         let upstream = Upstream::new(&settings.upstream, tls.clone());
         App::new()
+            .wrap(Exchanges)
             .wrap(CloseOnUnreadBody)
             .wrap(RequestIds::default())
             .app_data(Data::new(storage.clone()))
+            .app_data(Data::new(draining.clone()))
             .configure(health::configure)
             .service(admin::scope(Arc::clone(&guard)))
-            .service(proxy::scope(
-                storage.clone(),
-                upstream,
-                BodyLimits {
-                    bytes: settings.max_body_bytes,
-                    silence: settings.client_body_timeout,
-                },
-            ))
+            .service(proxy::scope(storage.clone(), upstream, limits.clone()))
             .default_service(web::to(unknown_url))
-    });
-    let server = server
-        .workers(workers)
-        .listen(listener)?
-        // The default hides a client that left.
-        .h1_allow_half_closed(false)
-        .tcp_nodelay(true)
-        .client_request_timeout(HEAD_TIMEOUT)
-        .keep_alive(CLIENT_KEEP_ALIVE)
-        .shutdown_timeout(shutdown_seconds)
-        .disable_signals();
-    Ok(server.run())
+    };
+    Ok(server::serve(listener, &of_server, application)?)
 }
 
 #[cfg(test)]
@@ -214,7 +222,7 @@ mod tests {
     fn a_server_that_failed_is_a_failure() {
         let failure = || Err(io::Error::other("x"));
         assert!(outcome(Cause::ServerEnded(failure()), Ok(())).is_err());
-        assert!(outcome(Cause::Asked, failure()).is_err());
-        assert!(outcome(Cause::Asked, Ok(())).is_ok());
+        assert!(outcome(Cause::Asked(Asked::BySupervisor), failure()).is_err());
+        assert!(outcome(Cause::Asked(Asked::BySupervisor), Ok(())).is_ok());
     }
 }

@@ -122,6 +122,17 @@ pub enum GatewayError {
         /// The limit that ran out.
         after: Duration,
     },
+    /// The body trickles.
+    #[display(
+        "The request body arrives too slowly: only {received} bytes came in {}.",
+        seconds(*after)
+    )]
+    RequestTooSlow {
+        /// So much of it.
+        received: usize,
+        /// Since it began.
+        after: Duration,
+    },
     /// No connection to the provider, a failed TLS handshake, or closed before a response.
     #[display("The provider of this model could not be reached: {reason}.")]
     UpstreamUnreachable {
@@ -146,6 +157,17 @@ pub enum GatewayError {
         /// What is missing.
         reason: String,
     },
+    /// As many requests are being answered as the gateway takes at once.
+    #[display("The gateway is answering as many requests as it can. Please try again shortly.")]
+    Overloaded,
+    /// The bodies of all requests together are over the limit.
+    #[display(
+        "The gateway holds as many bytes of request bodies as it can. Please try again shortly."
+    )]
+    BodyMemoryFull,
+    /// The gateway is about to stop. Only readiness says so: requests are answered to the end.
+    #[display("The gateway is about to stop.")]
+    Draining,
     /// A defect of ours. The cause is in the log, never in the answer.
     #[display("The gateway failed to handle the request.")]
     Internal,
@@ -257,7 +279,7 @@ impl GatewayError {
                 "unsupported_media_type",
             ),
             Self::WebSocket => Row(StatusCode::BAD_REQUEST, CALLER, "unsupported_upgrade"),
-            Self::RequestTimeout { .. } => {
+            Self::RequestTimeout { .. } | Self::RequestTooSlow { .. } => {
                 Row(StatusCode::REQUEST_TIMEOUT, CALLER, "request_timeout")
             }
             Self::UpstreamUnreachable { .. } => {
@@ -270,6 +292,11 @@ impl GatewayError {
                 Row(StatusCode::GATEWAY_TIMEOUT, SERVER, "upstream_timeout")
             }
             Self::Unavailable { .. } => Row(StatusCode::SERVICE_UNAVAILABLE, SERVER, "unavailable"),
+            Self::Overloaded => Row(StatusCode::SERVICE_UNAVAILABLE, SERVER, "overloaded"),
+            Self::BodyMemoryFull => {
+                Row(StatusCode::SERVICE_UNAVAILABLE, SERVER, "body_memory_full")
+            }
+            Self::Draining => Row(StatusCode::SERVICE_UNAVAILABLE, SERVER, "draining"),
             Self::Internal => Row(StatusCode::INTERNAL_SERVER_ERROR, SERVER, "internal_error"),
         }
     }
@@ -389,10 +416,10 @@ impl GatewayError {
                 response.insert_header((header::ACCEPT_ENCODING, "identity"));
             }
             // The body has no end, so nothing can follow it.
-            Self::WebSocket | Self::RequestTimeout { .. } => {
+            Self::WebSocket | Self::RequestTimeout { .. } | Self::RequestTooSlow { .. } => {
                 response.force_close();
             }
-            Self::Unavailable { .. } => {
+            Self::Unavailable { .. } | Self::Overloaded | Self::BodyMemoryFull => {
                 response.insert_header((header::RETRY_AFTER, RETRY_AFTER));
             }
             _ => {}

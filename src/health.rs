@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::{
     endpoints::{get, resource},
     error::GatewayError,
+    server::Draining,
     storage::{Health, Storage},
 };
 
@@ -22,7 +23,15 @@ async fn alive() -> HttpResponse {
 /// 200 `ready`; 200 `degraded` while cut off from the database and Redis but within
 /// `STALE_GRACE`, because taking every replica out of service would make the outage total; else
 /// 503 with the reason.
-async fn ready(storage: web::Data<Storage>) -> Result<HttpResponse, GatewayError> {
+///
+/// A gateway that is about to stop says so first, so that balancers turn elsewhere in time.
+async fn ready(
+    storage: web::Data<Storage>,
+    draining: web::Data<Draining>,
+) -> Result<HttpResponse, GatewayError> {
+    if draining.has_begun() {
+        return Err(GatewayError::Draining);
+    }
     match storage.health() {
         Health::Ready => Ok(HttpResponse::Ok().json(json!({"status": "ready"}))),
         Health::Degraded => Ok(HttpResponse::Ok().json(json!({

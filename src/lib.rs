@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`application`] | opens storage, binds, serves, stops |
 //! | [`settings`], [`telemetry`], [`stop_signal`] | the environment; the log; SIGTERM and SIGINT |
+//! | [`server`] | clients' connections and their time limits; draining |
 //! | [`request_id`], [`unread_body`] | what every request passes first |
 //! | `endpoints`, `bearer` | what the scopes share: refused methods and paths; the token of a request |
 //! | [`error`] | each failure of the gateway itself, with its status and body |
@@ -24,8 +25,10 @@ pub mod domain;
 mod endpoints;
 pub mod error;
 mod health;
+mod idle_timer;
 pub mod proxy;
 pub mod request_id;
+pub mod server;
 pub mod settings;
 pub mod stop_signal;
 pub mod storage;

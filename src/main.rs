@@ -77,7 +77,7 @@ fn serve() -> Result<(), String> {
         let mut stop = StopSignal::listen()?;
         let application = tokio::select! {
             application = Application::build(settings) => application?,
-            () = stop.received() => return Ok(()),
+            _ = stop.received() => return Ok(()),
         };
         application.run_until_stopped(stop).await
     };

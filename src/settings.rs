@@ -32,8 +32,14 @@ pub struct Settings {
     pub workers: usize,
     /// `MAX_BODY_BYTES`: the largest request body.
     pub max_body_bytes: usize,
-    /// `CLIENT_BODY_TIMEOUT`: between two pieces of a request's body.
-    pub client_body_timeout: Duration,
+    /// `MAX_BUFFERED_BYTES`: all request bodies together.
+    pub max_buffered_bytes: usize,
+    /// `MAX_CONCURRENT_REQUESTS`: requests that are being answered at once.
+    pub max_concurrent_requests: usize,
+    /// How long clients may take for what.
+    pub clients: ClientSettings,
+    /// `DRAIN_DELAY`: how long to go on serving after a signal to stop, until balancers know.
+    pub drain_delay: Duration,
     /// `SHUTDOWN_TIMEOUT`: how long running answers may go on after a signal to stop.
     pub shutdown_timeout: Duration,
     /// `RUST_LOG`: what is logged.
@@ -44,6 +50,19 @@ pub struct Settings {
     pub cache: CacheSettings,
     /// The way to the providers.
     pub upstream: UpstreamSettings,
+}
+
+/// The patience with clients: `CLIENT_*`.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    /// `CLIENT_HEAD_TIMEOUT`: for a request's head, from its first byte.
+    pub head_timeout: Duration,
+    /// `CLIENT_BODY_TIMEOUT`: between two pieces of a request's body.
+    pub body_timeout: Duration,
+    /// `CLIENT_WRITE_TIMEOUT`: without a client's taking one byte of what is sent to it.
+    pub write_timeout: Duration,
+    /// `CLIENT_IDLE_TIMEOUT`: between two requests on one connection.
+    pub idle_timeout: Duration,
 }
 
 /// The truth: `DATABASE_*`.
@@ -161,7 +180,16 @@ impl Settings {
             ("LISTEN_ADDR", self.listen_addr.to_string()),
             ("WORKERS", self.workers.to_string()),
             ("MAX_BODY_BYTES", self.max_body_bytes.to_string()),
-            ("CLIENT_BODY_TIMEOUT", show(self.client_body_timeout)),
+            ("MAX_BUFFERED_BYTES", self.max_buffered_bytes.to_string()),
+            (
+                "MAX_CONCURRENT_REQUESTS",
+                self.max_concurrent_requests.to_string(),
+            ),
+            ("CLIENT_HEAD_TIMEOUT", show(self.clients.head_timeout)),
+            ("CLIENT_BODY_TIMEOUT", show(self.clients.body_timeout)),
+            ("CLIENT_WRITE_TIMEOUT", show(self.clients.write_timeout)),
+            ("CLIENT_IDLE_TIMEOUT", show(self.clients.idle_timeout)),
+            ("DRAIN_DELAY", show(self.drain_delay)),
             ("SHUTDOWN_TIMEOUT", show(self.shutdown_timeout)),
             ("DATABASE_URL", self.database.url.to_string()),
             (
@@ -210,14 +238,30 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn settings(&mut self) -> Settings {
         let database = self.database();
+        let max_body_bytes = self.checked("MAX_BODY_BYTES", 32 << 20, "32MiB", size);
         Settings {
             admin_keys: self.admin_keys(),
             listen_addr: self.value("LISTEN_ADDR", SocketAddr::from(([0, 0, 0, 0], 8080))),
             workers: self.checked("WORKERS", cores().min(MAX_WORKERS), "4", workers),
-            max_body_bytes: self.checked("MAX_BODY_BYTES", 32 << 20, "32MiB", size),
-            // Longer than a phone's or a satellite's link drops out, shorter than what makes a pile
-            // of half-sent bodies.
-            client_body_timeout: self.duration("CLIENT_BODY_TIMEOUT", 30_000),
+            max_body_bytes,
+            max_buffered_bytes: self.max_buffered_bytes(max_body_bytes),
+            // A running stream takes two file descriptors and some 20 KiB, up to 64 KiB where its
+            // client reads slowly: 256 MiB with all of them.
+            max_concurrent_requests: self.checked(
+                "MAX_CONCURRENT_REQUESTS",
+                4096,
+                "4096",
+                positive,
+            ),
+            clients: self.clients(),
+            // Kubernetes takes a second or two to tell every node that an endpoint is gone, and
+            // balancers that ask for readiness do so every few seconds.
+            drain_delay: self.checked(
+                "DRAIN_DELAY",
+                Duration::from_secs(5),
+                "5s, or 0 for none",
+                duration,
+            ),
             shutdown_timeout: self.duration("SHUTDOWN_TIMEOUT", 30_000),
             log_filter: self.checked(
                 "RUST_LOG",
@@ -228,6 +272,37 @@ impl Reader<'_> {
             cache: self.cache(&database.url),
             upstream: self.upstream(),
             database,
+        }
+    }
+
+    /// Fits into the smallest containers that people give to a gateway, 512 MiB; one body must fit.
+    fn max_buffered_bytes(&mut self, max_body_bytes: usize) -> usize {
+        let default = max_body_bytes.max(256 << 20);
+        self.checked(
+            "MAX_BUFFERED_BYTES",
+            default,
+            "256MiB",
+            |text| match size(text)? {
+                bytes if bytes < max_body_bytes => Err(format!(
+                    "must be at least MAX_BODY_BYTES, which is {max_body_bytes}"
+                )),
+                bytes => Ok(bytes),
+            },
+        )
+    }
+
+    fn clients(&mut self) -> ClientSettings {
+        ClientSettings {
+            head_timeout: self.duration("CLIENT_HEAD_TIMEOUT", 10_000),
+            // Longer than a phone's or a satellite's link drops out, shorter than what makes a pile
+            // of half-sent bodies.
+            body_timeout: self.duration("CLIENT_BODY_TIMEOUT", 30_000),
+            // A program that reads 1 KiB/s over loopback takes 64 KiB every 64 s: the kernel tells
+            // of room only when a whole segment fits.
+            write_timeout: self.duration("CLIENT_WRITE_TIMEOUT", 120_000),
+            // Longer than the 60 s after which common load balancers drop theirs, so that it is
+            // they who close it and no request meets a closed one.
+            idle_timeout: self.duration("CLIENT_IDLE_TIMEOUT", 75_000),
         }
     }
 
@@ -506,6 +581,8 @@ mod tests {
         let bad = [
             ("LISTEN_ADDR", "8080", "LISTEN_ADDR=0.0.0.0:8080"),
             ("MAX_BODY_BYTES", "32 parsecs", "MAX_BODY_BYTES=32MiB"),
+            ("MAX_BUFFERED_BYTES", "1MiB", "MAX_BUFFERED_BYTES=256MiB"),
+            ("DRAIN_DELAY", "soon", "DRAIN_DELAY=5s"),
             ("CACHE_TIMEOUT", "soon", "CACHE_TIMEOUT=100ms"),
             ("CACHE_TIMEOUT", "0", "CACHE_TIMEOUT=100ms"),
             ("WORKERS", "0", "WORKERS=4"),

@@ -5,6 +5,15 @@ use std::io;
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// Who asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// A supervisor, by SIGTERM: a rollout or a restart, with other replicas and a balancer about.
+    BySupervisor,
+    /// A person, by Ctrl-C.
+    AtTerminal,
+}
+
 /// The signals, heard from the moment this value exists. One that comes while nobody waits is
 /// remembered.
 #[derive(Debug)]
@@ -29,10 +38,10 @@ impl StopSignal {
     }
 
     /// Waits for the next one.
-    pub async fn received(&mut self) {
+    pub async fn received(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Asked::BySupervisor,
+            _ = self.interrupt.recv() => Asked::AtTerminal,
         }
     }
 }
@@ -48,7 +57,8 @@ impl StopSignal {
     }
 
     /// Waits for the next one.
-    pub async fn received(&mut self) {
+    pub async fn received(&mut self) -> Asked {
         let _ = tokio::signal::ctrl_c().await;
+        Asked::AtTerminal
     }
 }

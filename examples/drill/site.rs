@@ -132,6 +132,7 @@ impl Site {
                 ("REDIS_URL", &self.options.redis_url),
                 ("CACHE_PREFIX", &self.prefix),
                 ("LISTEN_ADDR", "127.0.0.1:0"),
+                ("DRAIN_DELAY", "0"),
                 ("WORKERS", "2"),
             ])
             .envs(settings.iter().copied());

@@ -20,15 +20,17 @@ pub(super) async fn forward(
 }
 
 /// Streamed and whole answers are one case: bytes that arrive over time. Nothing of the body is
-/// read before the caller is known.
+/// read before the caller is known, and nothing is done at all where too much is being done.
 async fn answer(
     endpoint: &Endpoint,
     path: &DataPath,
     request: &HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, GatewayError> {
+    let place = path.limits.overload.enter()?;
     let _caller = Caller::authenticate(&path.storage, request.headers(), endpoint.dialect).await?;
-    let body = request_body::collect(request, body, path.body_limits).await?;
+    // Its share of the memory is held until the body has been sent: until the answer begins.
+    let (body, _share) = request_body::collect(request, body, &path.limits.body).await?;
     let asked = ModelRequest::parse(endpoint.model, request.headers(), body)?;
     let route = path.find_route(asked.model()).await?;
     log::debug!(
@@ -44,5 +46,6 @@ async fn answer(
         request,
         route,
         path.upstream.idle_timeout(),
+        place,
     ))
 }

@@ -1,15 +1,16 @@
 //! The data path, `/v1`: from a caller's request to a provider's answer.
 
+mod buffered_bytes;
 mod caller;
 mod endpoints;
 mod form;
 mod form_request;
 mod forward;
 mod headers;
-mod idle_timer;
 mod json;
 mod json_request;
 mod model_request;
+mod overload;
 mod relay;
 mod request_body;
 pub mod transport;
@@ -19,11 +20,13 @@ use std::sync::Arc;
 
 use actix_web::{Resource, Scope, web};
 
+pub use self::{
+    buffered_bytes::BufferedBytes, overload::Overload, request_body::BodyLimits, upstream::Upstream,
+};
 use self::{
     endpoints::{ENDPOINTS, Endpoint},
     forward::forward,
 };
-pub use self::{request_body::BodyLimits, upstream::Upstream};
 use crate::{
     domain::{Name, Route},
     endpoints::{resource_in, unknown_url},
@@ -32,11 +35,11 @@ use crate::{
 };
 
 /// The scope `/v1`. It belongs to one worker, because `upstream` does.
-pub fn scope(storage: Storage, upstream: Upstream, body_limits: BodyLimits) -> Scope {
+pub fn scope(storage: Storage, upstream: Upstream, limits: Limits) -> Scope {
     let path = DataPath {
         storage,
         upstream,
-        body_limits,
+        limits,
     };
     let scope = web::scope("/v1").app_data(web::Data::new(path));
     ENDPOINTS
@@ -54,7 +57,16 @@ fn forwarded(endpoint: &'static Endpoint) -> Resource {
 struct DataPath {
     storage: Storage,
     upstream: Upstream,
-    body_limits: BodyLimits,
+    limits: Limits,
+}
+
+/// How much is taken from callers, over all workers.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Requests at once.
+    pub overload: Overload,
+    /// Their bodies.
+    pub body: BodyLimits,
 }
 
 impl DataPath {

@@ -22,8 +22,8 @@ use derive_more::{Display, Error};
 use futures_util::StreamExt;
 use tokio::time::Duration;
 
-use super::{headers, idle_timer::IdleTimer, transport::TransportError};
-use crate::{domain::Route, request_id::RequestId};
+use super::{headers, overload::Place, transport::TransportError};
+use crate::{domain::Route, idle_timer::IdleTimer, request_id::RequestId, server::InFlight};
 
 /// The response for the caller: status, headers and body of the provider's.
 pub(super) fn relay(
@@ -31,6 +31,7 @@ pub(super) fn relay(
     request: &HttpRequest,
     route: Arc<Route>,
     idle_timeout: Duration,
+    place: Place,
 ) -> HttpResponse {
     let (status, mut headers, payload) = into_parts(response);
     let size = body_size(status, &headers, &payload);
@@ -42,6 +43,8 @@ pub(super) fn relay(
         failure: None,
         route,
         request_id: RequestId::of(request),
+        _in_flight: InFlight::take_from(request),
+        _place: place,
     };
     let mut relayed = HttpResponse::with_body(status, BoxBody::new(body));
     *relayed.headers_mut() = headers;
@@ -96,6 +99,8 @@ struct Relay {
     failure: Option<Broken>,
     route: Arc<Route>,
     request_id: Option<RequestId>,
+    _in_flight: Option<InFlight>,
+    _place: Place,
 }
 
 /// Why a body ends before its end. actix-web closes the connection for it, so that the caller sees

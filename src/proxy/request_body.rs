@@ -5,7 +5,7 @@ use std::{
     future::poll_fn,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use actix_http::body::{BodySize, MessageBody};
@@ -17,36 +17,48 @@ use actix_web::{
 };
 use futures_util::StreamExt;
 
-use super::idle_timer::IdleTimer;
-use crate::error::GatewayError;
+use super::buffered_bytes::{BufferedBytes, Share};
+use crate::{error::GatewayError, idle_timer::IdleTimer};
 
 /// awc copies each piece of a body into its write buffer, which grows to hold it and stays that
 /// large for the rest of the exchange.
 const LARGEST_PIECE: usize = 64 * 1024;
 
+/// A slower sender than this, after the time for which it might as well have been silent, holds on
+/// to memory and a place without getting anywhere: a body of 1 MiB would take it a quarter of an
+/// hour.
+const SLOWEST_BYTES_PER_SECOND: u64 = 1024;
+
 /// How much a caller may send, and how slowly.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct BodyLimits {
     /// The largest body.
     pub bytes: usize,
     /// The longest time without one byte of it. What has come of a body occupies memory, so a
     /// sender that stops must not hold it for ever.
     pub silence: Duration,
+    /// What all bodies together may occupy.
+    pub buffered: BufferedBytes,
 }
 
-/// Reads a whole body within `limits`.
+/// Reads a whole body within `limits`. Its share of the memory for bodies comes with it, to be held
+/// for as long as the body is.
 pub(super) async fn collect(
     request: &HttpRequest,
     body: Payload,
-    limits: BodyLimits,
-) -> Result<Bytes, GatewayError> {
+    limits: &BodyLimits,
+) -> Result<(Bytes, Share), GatewayError> {
     GatewayError::refuse_websocket(request.headers())?;
     refuse_compressed(request)?;
     let declared = declared_length(request);
     if declared.is_some_and(|length| length > limits.bytes) {
         return Err(too_large(limits));
     }
-    read(body, declared.unwrap_or(limits.bytes), limits).await
+    let mut share = limits.buffered.share();
+    share.expect(declared.unwrap_or_default())?;
+    let expected = declared.unwrap_or(limits.bytes);
+    let body = read(body, expected, limits, &mut share).await?;
+    Ok((body, share))
 }
 
 /// `model` can't be found in a compressed body, and unpacking one would cost more than the
@@ -69,20 +81,27 @@ fn declared_length(request: &HttpRequest) -> Option<usize> {
 async fn read(
     mut body: Payload,
     expected: usize,
-    limits: BodyLimits,
+    limits: &BodyLimits,
+    share: &mut Share,
 ) -> Result<Bytes, GatewayError> {
     let mut first = Bytes::new();
     let mut buffer = Vec::new();
-    let mut idle = IdleTimer::new(limits.silence);
-    while let Some(piece) = next_piece(&mut body, &mut idle).await? {
-        if first.len() + buffer.len() + piece.len() > limits.bytes {
+    let mut arrival = Arrival::new(limits.silence);
+    while let Some(piece) = arrival.next_piece(&mut body).await? {
+        let received = first.len() + buffer.len() + piece.len();
+        if received > limits.bytes {
             return Err(too_large(limits));
         }
+        arrival.judge(received)?;
         if first.is_empty() && buffer.is_empty() {
+            share.grow_to(piece.len())?;
             first = piece;
         } else {
-            append(&mut buffer, &std::mem::take(&mut first), expected);
-            append(&mut buffer, &piece, expected);
+            let capacity = capacity_for(&buffer, received, expected);
+            share.grow_to(capacity)?;
+            buffer.reserve_exact(capacity - buffer.len());
+            buffer.extend_from_slice(&std::mem::take(&mut first));
+            buffer.extend_from_slice(&piece);
         }
     }
     // Most bodies arrive in one piece and are used where they are.
@@ -93,38 +112,65 @@ async fn read(
     })
 }
 
-async fn next_piece(
-    body: &mut Payload,
-    idle: &mut IdleTimer,
-) -> Result<Option<Bytes>, GatewayError> {
-    poll_fn(|cx| match body.poll_next_unpin(cx) {
-        Poll::Ready(piece) => {
-            idle.stop();
-            Poll::Ready(piece.transpose().map_err(|error| unreadable(&error)))
-        }
-        Poll::Pending => {
-            let ran_out = idle.poll(cx);
-            ran_out.map(|after| Err(GatewayError::RequestTimeout { after }))
-        }
-    })
-    .await
+/// Grows by doubling, never beyond what is expected: a sender that declares much and sends little
+/// occupies little, and a body that arrives whole occupies its own size.
+fn capacity_for(buffer: &Vec<u8>, needed: usize, expected: usize) -> usize {
+    match buffer.capacity() {
+        enough if enough >= needed => enough,
+        less => expected.min(2 * less).max(needed),
+    }
 }
 
-fn too_large(limits: BodyLimits) -> GatewayError {
+/// How a body arrives: in pieces, with pauses.
+struct Arrival {
+    silence: Duration,
+    idle: IdleTimer,
+    /// When it was first waited for.
+    since: Option<Instant>,
+}
+
+impl Arrival {
+    fn new(silence: Duration) -> Self {
+        Self {
+            silence,
+            idle: IdleTimer::new(silence),
+            since: None,
+        }
+    }
+
+    async fn next_piece(&mut self, body: &mut Payload) -> Result<Option<Bytes>, GatewayError> {
+        poll_fn(|cx| match body.poll_next_unpin(cx) {
+            Poll::Ready(piece) => {
+                self.idle.stop();
+                Poll::Ready(piece.transpose().map_err(|error| unreadable(&error)))
+            }
+            Poll::Pending => {
+                self.since.get_or_insert_with(Instant::now);
+                let ran_out = self.idle.poll(cx);
+                ran_out.map(|after| Err(GatewayError::RequestTimeout { after }))
+            }
+        })
+        .await
+    }
+
+    /// Refuses a trickle.
+    fn judge(&self, received: usize) -> Result<(), GatewayError> {
+        let Some(since) = self.since else {
+            return Ok(());
+        };
+        let after = since.elapsed();
+        let seconds = received as u64 / SLOWEST_BYTES_PER_SECOND;
+        match after > self.silence.saturating_add(Duration::from_secs(seconds)) {
+            true => Err(GatewayError::RequestTooSlow { received, after }),
+            false => Ok(()),
+        }
+    }
+}
+
+fn too_large(limits: &BodyLimits) -> GatewayError {
     GatewayError::BodyTooLarge {
         limit: limits.bytes,
     }
-}
-
-/// Grows by doubling, never beyond what is expected: a sender that declares much and sends little
-/// occupies little, and a body that arrives whole occupies its own size.
-fn append(buffer: &mut Vec<u8>, piece: &[u8], expected: usize) {
-    let needed = buffer.len() + piece.len();
-    if needed > buffer.capacity() {
-        let target = expected.min(2 * buffer.capacity()).max(needed);
-        buffer.reserve_exact(target - buffer.len());
-    }
-    buffer.extend_from_slice(piece);
 }
 
 fn unreadable(error: &PayloadError) -> GatewayError {
@@ -206,15 +252,33 @@ mod tests {
     fn a_buffer_grows_with_what_arrives_and_ends_at_what_is_expected() {
         let expected = 1_000_000;
         let mut buffer = Vec::new();
-        append(&mut buffer, &[1; 1_000], expected);
-        assert_eq!(buffer.capacity(), 1_000);
-        append(&mut buffer, &[2; 1], expected);
-        assert_eq!(buffer.capacity(), 2_000);
-        while buffer.len() < expected {
-            let piece = vec![3; 1_000.min(expected - buffer.len())];
-            append(&mut buffer, &piece, expected);
+        let mut append = |piece: &[u8]| {
+            let capacity = capacity_for(&buffer, buffer.len() + piece.len(), expected);
+            buffer.reserve_exact(capacity - buffer.len());
+            buffer.extend_from_slice(piece);
+            (buffer.len(), buffer.capacity())
+        };
+        assert_eq!(append(&[1; 1_000]), (1_000, 1_000));
+        assert_eq!(append(&[2; 1]), (1_001, 2_000));
+        let (mut length, mut capacity) = (1_001, 0);
+        while length < expected {
+            (length, capacity) = append(&vec![3; 1_000.min(expected - length)]);
         }
-        assert_eq!(buffer.capacity(), expected);
-        assert_eq!(buffer[..1_001], [vec![1; 1_000], vec![2]].concat());
+        assert_eq!(capacity, expected);
+    }
+
+    #[test]
+    fn a_trickle_is_refused_and_a_slow_sender_is_not() {
+        let silence = Duration::from_secs(30);
+        let arrival = |seconds| Arrival {
+            silence,
+            idle: IdleTimer::new(silence),
+            since: Instant::now().checked_sub(Duration::from_secs(seconds)),
+        };
+        assert!(arrival(25).judge(1).is_ok());
+        assert!(arrival(35).judge(1).is_err());
+        assert!(arrival(35).judge(10 * 1024).is_ok());
+        assert!(arrival(125).judge(90 * 1024).is_err());
+        assert!(arrival(125).judge(100 * 1024).is_ok());
     }
 }

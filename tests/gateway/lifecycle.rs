@@ -214,6 +214,79 @@ async fn an_idle_connection_does_not_hold_up_the_stop() {
 }
 
 #[actix_web::test]
+async fn readiness_ends_first_and_requests_are_served_on() {
+    let provider = ScriptedProvider::start().await;
+    provider.otherwise(|_| Answer::json(200, "{}"));
+    let mut gateway = TestGateway::start_with(&[("DRAIN_DELAY", "10m")]).await;
+    gateway.serve("m", &provider).await;
+    let request = Request::post("/v1/chat/completions")
+        .bearer(&gateway.user_key().await)
+        .value(&json!({"model": "m"}));
+    let mut kept = RawClient::connect(gateway.address()).await;
+    let before = kept.exchange(&request).await;
+    assert_eq!(before.header("connection"), None);
+    gateway.ask_to_stop().await;
+    gateway.logged("draining").await;
+    let ready = Request::get("/readyz").send_to(gateway.address()).await;
+    assert_eq!(
+        (ready.status(), ready.error_code().as_str()),
+        (503, "draining")
+    );
+    let alive = Request::get("/healthz").send_to(gateway.address()).await;
+    assert_eq!(alive.status(), 200);
+    // On a kept connection and on a new one; each answer is its connection's last.
+    for mut client in [kept, RawClient::connect(gateway.address()).await] {
+        let answer = client.exchange(&request).await;
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.header("connection").as_deref(), Some("close"));
+        client.server_left().await;
+    }
+    gateway.signal("INT").await;
+    assert!(!gateway.ended().await);
+}
+
+#[actix_web::test]
+async fn a_person_at_a_terminal_waits_for_no_balancer() {
+    let mut gateway = TestGateway::start_with(&[("DRAIN_DELAY", "10m")]).await;
+    gateway.signal("INT").await;
+    assert!(gateway.ended().await, "{}", gateway.log());
+}
+
+#[cfg(target_os = "linux")]
+#[actix_web::test]
+async fn the_limit_of_open_files_is_raised() {
+    let folder = EnvFile::new("");
+    let mut process = Command::new("sh")
+        .args(["-c", "ulimit -S -n 200 && exec \"$0\""])
+        .arg(env!("CARGO_BIN_EXE_llm-gateway"))
+        .env("ADMIN_KEY", ADMIN_KEY)
+        .env("LISTEN_ADDR", "127.0.0.1:0")
+        .env("DATABASE_URL", "sqlite://gateway.db")
+        .current_dir(&folder.0)
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    let listening = async {
+        while !lines
+            .next_line()
+            .await
+            .unwrap()
+            .unwrap()
+            .contains("listening on")
+        {}
+    };
+    soon("the gateway to listen", listening).await;
+    let limits = fs::read_to_string(format!("/proc/{}/limits", process.id().unwrap())).unwrap();
+    let files = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let words: Vec<_> = files.unwrap().split_whitespace().collect();
+    assert_eq!(words[3], words[4], "soft and hard: {limits}");
+}
+
+#[actix_web::test]
 async fn help_and_version_need_no_settings() {
     let help = run(&["--help"], &[]).await;
     assert!(help.status.success());

@@ -8,6 +8,8 @@ mod endpoints;
 mod failures;
 mod headers;
 mod leaving;
+mod overload;
+mod patience;
 mod relaying;
 
 use serde_json::{Value, json};

@@ -62,6 +62,8 @@ impl TestGateway {
             .env("ADMIN_KEY", ADMIN_KEY)
             .env("LISTEN_ADDR", "127.0.0.1:0")
             .env("WORKERS", "2")
+            // There is no balancer that must hear of a stop first.
+            .env("DRAIN_DELAY", "0")
             .envs(storage.environment())
             .envs(settings.iter().cloned())
             .current_dir(env::temp_dir())

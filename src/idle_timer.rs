@@ -1,4 +1,4 @@
-//! How long nothing has come, without a timer set for each piece that comes.
+//! How long nothing has come or gone, without a timer set for each piece that does.
 
 use std::{
     future::Future,
@@ -8,8 +8,8 @@ use std::{
 
 use tokio::time::{Duration, Instant, Sleep, sleep_until};
 
-/// Measures how long a sender is silent while its bytes are waited for.
-pub(super) struct IdleTimer {
+/// Measures how long a peer lets us wait for its bytes, or for room for ours.
+pub(crate) struct IdleTimer {
     limit: Duration,
     waiting_since: Option<Instant>,
     /// Set at the first wait and left to run: most pieces come long before it fires, and moving it
@@ -18,7 +18,7 @@ pub(super) struct IdleTimer {
 }
 
 impl IdleTimer {
-    pub(super) fn new(limit: Duration) -> Self {
+    pub(crate) fn new(limit: Duration) -> Self {
         Self {
             limit,
             waiting_since: None,
@@ -26,12 +26,12 @@ impl IdleTimer {
         }
     }
 
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.waiting_since = None;
     }
 
     /// Starts measuring, or goes on; ready with the limit once it is exceeded.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Duration> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Duration> {
         let since = *self.waiting_since.get_or_insert_with(Instant::now);
         let Some(deadline) = since.checked_add(self.limit) else {
             return Poll::Pending;

@@ -1,0 +1,95 @@
+//! The HTTP server: actix's workers and dispatcher over connections of our own, whose time limits
+//! hold for every request.
+
+mod connection;
+mod descriptors;
+mod drain;
+mod in_flight;
+
+use std::{future::ready, io, net::TcpListener, time::Duration};
+
+use actix_http::HttpService;
+use actix_service::{
+    IntoServiceFactory, ServiceFactory, ServiceFactoryExt, fn_service, map_config,
+};
+use actix_web::{
+    Error,
+    body::MessageBody,
+    dev::{AppConfig, Response, Server, Service},
+};
+use tokio::net::TcpStream;
+
+use self::connection::{ClientConnection, accept};
+pub use self::{
+    drain::Draining,
+    in_flight::{Exchanges, InFlight},
+};
+use crate::settings::Settings;
+
+/// How actix-server names the listener in its log.
+const NAME: &str = "llm-gateway";
+
+/// How long a connection on which a refused upload is still arriving is read on before it is
+/// closed: closed at once, it would be reset, and the refusal lost with it.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Starts the workers; `application` makes what each of them serves.
+///
+/// # Errors
+/// The listener can't be used.
+pub fn serve<F, I, S, B>(
+    listener: TcpListener,
+    settings: &Settings,
+    application: F,
+) -> io::Result<Server>
+where
+    F: Fn() -> I + Send + Clone + 'static,
+    I: IntoServiceFactory<S, actix_http::Request>,
+    S: ServiceFactory<actix_http::Request, Config = AppConfig> + 'static,
+    S::Error: Into<Error> + 'static,
+    S::InitError: std::fmt::Debug,
+    S::Response: Into<Response<B>> + 'static,
+    <S::Service as Service<actix_http::Request>>::Future: 'static,
+    S::Service: 'static,
+    B: MessageBody + 'static,
+{
+    let address = listener.local_addr()?;
+    let clients = settings.clients.clone();
+    let connections = descriptors::connections_per_worker(
+        descriptors::raise_limit(),
+        settings.max_concurrent_requests,
+        settings.workers,
+    );
+    let builder = Server::build();
+    let stopping = builder.graceful_shutdown_signal();
+    let builder = builder
+        .workers(settings.workers)
+        .max_concurrent_connections(connections)
+        .shutdown_timeout(settings.shutdown_timeout.as_secs().max(1))
+        .disable_signals();
+    let builder = builder.listen(NAME, listener, move || {
+        let stopping = stopping.clone();
+        let clients = clients.clone();
+        let application = application().into_factory();
+        let application = application.map_err(|error| error.into().error_response());
+        let http = HttpService::build()
+            .keep_alive(clients.idle_timeout)
+            // The connection itself sees to that.
+            .client_request_timeout(Duration::ZERO)
+            .client_disconnect_timeout(LINGER)
+            // The default hides a client that left.
+            .h1_allow_half_closed(false)
+            .local_addr(address)
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .on_connect_ext(|connection: &ClientConnection, data| {
+                data.insert(connection.exchange());
+            })
+            .h1(map_config(application, |()| AppConfig::default()));
+        let clients = clients.clone();
+        fn_service(move |stream: TcpStream| ready(Ok(accept(stream, &clients)))).and_then(http)
+    })?;
+    Ok(builder.run())
+}
