@@ -14,7 +14,7 @@ use llm_gateway::{
     Settings,
     domain::{
         BaseUrl, KeyHash, ModelChange, Name, NewModel, NewProvider, PlainKey, Provider,
-        ProviderChange, ProviderKind, Secret,
+        ProviderChange, ProviderKind, Route, Secret,
     },
     storage::{
         Page, StorageError,
@@ -65,6 +65,17 @@ fn open(storage: &TestStorage) -> Arc<dyn Database> {
         }
     });
     database::connect(&settings.unwrap().database).unwrap()
+}
+
+async fn is_active(database: &Arc<dyn Database>, hash: KeyHash) -> bool {
+    let active = database.active_keys(&[hash]).await.unwrap();
+    active.contains(&hash)
+}
+
+async fn route(database: &Arc<dyn Database>, model: &str) -> Option<Route> {
+    let found = database.routes(&[model.to_owned()]).await.unwrap();
+    let found = found.into_iter().find(|(name, _)| name == model);
+    found.map(|(_, route)| route)
 }
 
 fn name(text: &str) -> Name {
@@ -131,7 +142,7 @@ async fn several_replicas_may_prepare_the_same_database_at_once() {
 async fn nothing_is_asked_before_the_tables_are_there() {
     let storage = TestStorage::new().await;
     let database = open(&storage);
-    let refused = database.is_key_active(PlainKey::generate().hash()).await;
+    let refused = database.active_keys(&[PlainKey::generate().hash()]).await;
     assert!(matches!(refused, Err(StorageError::Unavailable { .. })));
 }
 
@@ -236,10 +247,10 @@ async fn only_an_active_model_of_an_active_provider_has_a_route() {
         ..new_model("here", provider.id)
     };
     let model = database.create_model(model).await.unwrap().value;
-    let route = database.route("here").await.unwrap().unwrap();
-    assert_eq!(route.provider_model, "there");
-    assert_eq!(route.api_key.expose(), "sk-provider");
-    assert!(database.route("there").await.unwrap().is_none());
+    let found = route(database, "here").await.unwrap();
+    assert_eq!(found.provider_model, "there");
+    assert_eq!(found.api_key.expose(), "sk-provider");
+    assert!(route(database, "there").await.is_none());
 
     let switch = |is_active| ModelChange {
         is_active: Some(is_active),
@@ -249,16 +260,69 @@ async fn only_an_active_model_of_an_active_provider_has_a_route() {
         .update_model(model.id, switch(false))
         .await
         .unwrap();
-    assert!(database.route("here").await.unwrap().is_none());
+    assert!(route(database, "here").await.is_none());
     database.update_model(model.id, switch(true)).await.unwrap();
-    assert!(database.route("here").await.unwrap().is_some());
+    assert!(route(database, "here").await.is_some());
 
     let off = ProviderChange {
         is_active: Some(false),
         ..ProviderChange::default()
     };
     database.update_provider(provider.id, off).await.unwrap();
-    assert!(database.route("here").await.unwrap().is_none());
+    assert!(route(database, "here").await.is_none());
+}
+
+/// Names of every kind beside each other: none of them may change what is found of the others.
+#[actix_rt::test]
+async fn each_of_many_look_ups_gets_its_own_answer() {
+    let fixture = Fixture::new().await;
+    let database = &fixture.database;
+    let provider = fixture.provider("p").await.id;
+    let there = [
+        "a/b:c",
+        "通义千问",
+        "\"quoted\"",
+        "back\\slash",
+        "it's",
+        "[1]",
+        "null",
+        "emoji 🦀",
+        "line\u{2028}break",
+    ];
+    for model in there {
+        let new = new_model(model, provider);
+        database.create_model(new).await.unwrap();
+    }
+    let (mut active, mut asked) = (Vec::new(), Vec::new());
+    for _ in 0..20 {
+        let (revoked, hash) = fixture.key().await;
+        database.revoke_key(revoked).await.unwrap();
+        active.push(fixture.key().await.1);
+        asked.extend([hash, active[active.len() - 1], PlainKey::generate().hash()]);
+    }
+    asked.extend((0..1_000).map(|_| PlainKey::generate().hash()));
+    // Twice the same, too.
+    asked.push(active[0]);
+
+    let mut found = database.active_keys(&asked).await.unwrap();
+    for list in [&mut found, &mut active] {
+        list.sort_by_key(|hash| hash.to_hex());
+    }
+    assert_eq!(found.len(), 20);
+    assert!(found == active);
+
+    let asked = there.iter().map(|model| model.to_string());
+    let unknown = (0..1_000).map(|number| format!("unknown-{number}"));
+    let found = database
+        .routes(&asked.chain(unknown).collect::<Vec<_>>())
+        .await;
+    let mut found: Vec<_> = found.unwrap().into_iter().map(|(name, _)| name).collect();
+    found.sort();
+    let mut expected = there.map(str::to_owned);
+    expected.sort();
+    assert_eq!(found, expected);
+    assert!(database.active_keys(&[]).await.unwrap().is_empty());
+    assert!(database.routes(&[]).await.unwrap().is_empty());
 }
 
 #[actix_rt::test]
@@ -266,18 +330,18 @@ async fn a_key_is_active_until_it_is_rotated_or_revoked() {
     let fixture = Fixture::new().await;
     let database = &fixture.database;
     let (id, first) = fixture.key().await;
-    assert!(database.is_key_active(first).await.unwrap());
+    assert!(is_active(database, first).await);
 
     let second = PlainKey::generate();
     database
         .rotate_key(id, second.hash(), second.prefix())
         .await
         .unwrap();
-    assert!(!database.is_key_active(first).await.unwrap());
-    assert!(database.is_key_active(second.hash()).await.unwrap());
+    assert!(!is_active(database, first).await);
+    assert!(is_active(database, second.hash()).await);
 
     assert!(database.revoke_key(id).await.unwrap().is_some());
-    assert!(!database.is_key_active(second.hash()).await.unwrap());
+    assert!(!is_active(database, second.hash()).await);
     let row = database.key(id).await.unwrap().unwrap();
     assert!(!row.is_active);
     // Once more is no error, and doesn't touch the row.

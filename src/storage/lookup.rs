@@ -1,10 +1,13 @@
 //! The walk down the tiers, written once for keys and for routes.
 
-use std::{future::Future, hash::Hash, sync::Arc, time::Instant};
+use std::{collections::HashMap, future::Future, hash::Hash, sync::Arc, time::Instant};
+
+use tokio::runtime::Handle;
 
 use super::{
     Shared, StorageError,
     database::{Database, Result, Stamp},
+    gatherer::{Bounds, Gatherer, Pace},
     memory::{Answers, Ticket},
     redis_cache::RedisCache,
     single_flight::SingleFlight,
@@ -22,10 +25,12 @@ pub(super) trait Lookup: Clone + Hash + Eq + Send + Sync + 'static {
         &self,
         redis: &RedisCache,
     ) -> impl Future<Output = Option<(Stamp, Option<Self::Found>)>> + Send;
+    fn gatherer(shared: &Shared) -> &Gatherer<Self, Self::Found>;
+    /// Asks for several in one statement.
     fn in_database(
-        &self,
-        database: &dyn Database,
-    ) -> impl Future<Output = Result<Option<Self::Found>>> + Send;
+        keys: Vec<Self>,
+        database: Arc<dyn Database>,
+    ) -> impl Future<Output = Result<HashMap<Self, Self::Found>>> + Send;
 }
 
 impl Lookup for KeyHash {
@@ -44,8 +49,16 @@ impl Lookup for KeyHash {
         Some((stamp, is_active.then_some(())))
     }
 
-    async fn in_database(&self, database: &dyn Database) -> Result<Option<()>> {
-        Ok(database.is_key_active(*self).await?.then_some(()))
+    fn gatherer(shared: &Shared) -> &Gatherer<Self, ()> {
+        &shared.gathered_keys
+    }
+
+    async fn in_database(
+        keys: Vec<Self>,
+        database: Arc<dyn Database>,
+    ) -> Result<HashMap<Self, ()>> {
+        let active = database.active_keys(&keys).await?;
+        Ok(active.into_iter().map(|hash| (hash, ())).collect())
     }
 }
 
@@ -65,9 +78,31 @@ impl Lookup for String {
         Some((stamp, route.map(Arc::new)))
     }
 
-    async fn in_database(&self, database: &dyn Database) -> Result<Option<Arc<Route>>> {
-        Ok(database.route(self).await?.map(Arc::new))
+    fn gatherer(shared: &Shared) -> &Gatherer<Self, Arc<Route>> {
+        &shared.gathered_routes
     }
+
+    async fn in_database(
+        models: Vec<Self>,
+        database: Arc<dyn Database>,
+    ) -> Result<HashMap<Self, Arc<Route>>> {
+        let routes = database.routes(&models).await?.into_iter();
+        Ok(routes
+            .map(|(name, route)| (name, Arc::new(route)))
+            .collect())
+    }
+}
+
+/// Starts what gathers the look-ups of one kind that reach the database.
+pub(super) fn gather<L: Lookup>(
+    home: &Handle,
+    pace: &Arc<Pace>,
+    bounds: Bounds,
+    database: &Arc<dyn Database>,
+) -> Gatherer<L, L::Found> {
+    let database = Arc::clone(database);
+    let ask = move |keys| L::in_database(keys, Arc::clone(&database));
+    Gatherer::start(home, pace, bounds, ask)
 }
 
 /// Asks the tiers below the first one, once for everybody who asks at the same time.
@@ -101,7 +136,7 @@ async fn walk<L: Lookup>(shared: &Shared, key: L, ticket: Ticket) -> Result<Opti
     {
         return Ok(answer);
     }
-    match ask_database(shared, &key).await {
+    match L::gatherer(shared).find(key.clone()).await {
         Ok(answer) => {
             let answers = L::answers(shared);
             shared.memory.fill(answers, ticket, key, answer.clone());
@@ -139,15 +174,6 @@ async fn ask_redis<L: Lookup>(shared: &Shared, key: &L, ticket: Ticket) -> Optio
         Some(known) if !stamp.covers(&known) => None,
         _ => Some(Told::Ahead(stamp, answer)),
     }
-}
-
-async fn ask_database<L: Lookup>(shared: &Shared, key: &L) -> Result<Option<L::Found>> {
-    let permit = tokio::time::timeout(shared.patience, shared.fallbacks.acquire());
-    let _permit = permit.await.map_err(|_| StorageError::Unavailable {
-        reason: "too many look-ups wait for the database".to_owned(),
-        cause: None,
-    })?;
-    key.in_database(&*shared.database).await
 }
 
 /// Cut off from everybody: what was held when contact was lost, for as long as that is allowed.

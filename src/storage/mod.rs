@@ -4,6 +4,7 @@
 pub mod database;
 mod error;
 pub(crate) mod freshness;
+mod gatherer;
 mod lookup;
 pub(crate) mod memory;
 pub(crate) mod redis_cache;
@@ -18,13 +19,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout},
+};
 use uuid::Uuid;
 
 pub use self::{database::Page, error::StorageError};
 use self::{
     database::{Committed, Database, Result},
     freshness::Freshness,
+    gatherer::{Bounds, Gatherer, Pace},
     memory::Memory,
     redis_cache::RedisCache,
     single_flight::SingleFlight,
@@ -38,9 +43,10 @@ use crate::{
     settings::Settings,
 };
 
-/// Different look-ups that may be under way at once. A flood of unknown keys is refused above
-/// that, with 503, before it costs memory or the database anything.
-const MAX_FLIGHTS: usize = 1_000;
+/// Different look-ups that may be under way at once, of keys and of routes. What comes above that
+/// is refused, with 503, before it costs memory or the database anything. At about a kilobyte each,
+/// and many times what comes in while the database answers once.
+const MAX_FLIGHTS: usize = 5_000;
 
 /// How long the start waits for the database to be ready before it goes on without it.
 const FIRST_ATTEMPT: Duration = Duration::from_secs(10);
@@ -63,10 +69,8 @@ struct Shared {
     home: Handle,
     key_flights: Arc<SingleFlight<KeyHash, Option<()>>>,
     route_flights: Arc<SingleFlight<String, Option<Arc<Route>>>>,
-    /// Look-ups that ask the database at once.
-    fallbacks: Semaphore,
-    /// How long a look-up waits for its turn.
-    patience: Duration,
+    gathered_keys: Gatherer<KeyHash, ()>,
+    gathered_routes: Gatherer<String, Arc<Route>>,
 }
 
 /// Whether this process can authenticate and route now.
@@ -109,18 +113,26 @@ impl Storage {
             rewarm_interval: settings.cache.rewarm_interval,
         });
         warmer.settled().await;
+        let home = Handle::current();
+        let pace = Pace::starting(Instant::now());
+        let bounds = Bounds {
+            waiting: MAX_FLIGHTS,
+            // Of keys and of routes together no more than there are connections.
+            statements: (settings.database.max_connections as usize / 2).max(1),
+            patience: settings.database.timeout,
+        };
         Ok(Self(Arc::new(Shared {
             memory,
             freshness,
             redis,
             redis_is_whole,
+            gathered_keys: lookup::gather(&home, &pace, bounds, &database),
+            gathered_routes: lookup::gather(&home, &pace, bounds, &database),
             database,
             warmer,
-            home: Handle::current(),
+            home,
             key_flights: SingleFlight::new(MAX_FLIGHTS),
             route_flights: SingleFlight::new(MAX_FLIGHTS),
-            fallbacks: Semaphore::new(settings.database.max_connections as usize),
-            patience: settings.database.timeout,
         })))
     }
 

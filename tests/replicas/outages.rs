@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, future::join, stream};
 use serde_json::json;
 
-use crate::site::Site;
+use crate::site::{Replica, Site};
 
 #[actix_web::test]
 async fn without_redis_the_database_answers() {
@@ -52,6 +53,40 @@ async fn a_redis_that_hangs_costs_no_request_its_answer() {
     assert_eq!(replica.status(&new.key).await, 200);
     replica.revoke(&new).await;
     assert_eq!(replica.status(&new.key).await, 401);
+}
+
+/// Strangers with made-up keys, and a caller with made-up models.
+async fn flood(replica: &Replica, key: &str) {
+    let asking = (0..1_000).map(|number| async move {
+        if number % 2 == 0 {
+            let unknown = format!("sk-{number:08x}-ffff-4fff-8fff-ffffffffffff");
+            assert_eq!(replica.status(&unknown).await, 401);
+        } else {
+            let unknown = format!("unknown-{number}");
+            assert_eq!(replica.ask_for(key, &unknown).await.status(), 404);
+        }
+    });
+    stream::iter(asking).buffer_unordered(50).collect().await
+}
+
+#[actix_web::test]
+async fn a_flood_that_only_the_database_can_answer_keeps_nobody_from_a_first_request() {
+    let site = Site::new().await;
+    let replica = site.serving().await;
+    let caller = replica.issue().await;
+    replica.to_redis.cut();
+    let newcomers = async {
+        for number in 0..20 {
+            let key = replica.issue().await;
+            let model = format!("new-{number}");
+            assert_eq!(replica.ask_for(&key.key, &model).await.status(), 404);
+            replica.gateway.serve(&model, &site.provider).await;
+            assert_eq!(replica.ask_for(&key.key, &model).await.status(), 200);
+            replica.revoke(&key).await;
+            assert_eq!(replica.status(&key.key).await, 401);
+        }
+    };
+    join(flood(&replica, &caller.key), newcomers).await;
 }
 
 #[actix_web::test]

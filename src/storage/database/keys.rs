@@ -1,11 +1,12 @@
 //! Statements about user keys.
 
+use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::{
     Page, Result, for_every_driver,
     rows::{self, KeyRow},
-    sql::{failure, last, now},
+    sql::{failure, json_list, last, now},
 };
 use crate::domain::{KeyHash, UserKey};
 
@@ -16,17 +17,21 @@ macro_rules! columns {
 }
 
 for_every_driver! {; impl {
-    pub(super) async fn has_active_key(
+    pub(super) async fn active_among(
         &self,
         connection: &mut DB::Connection,
-        hash: KeyHash,
-    ) -> Result<bool> {
-        let active = self.query_scalar("SELECT is_active FROM user_keys WHERE key_hash = $1")
-            .bind(hash.to_hex())
-            .fetch_optional(connection)
+        hashes: &[KeyHash],
+    ) -> Result<Vec<KeyHash>> {
+        let statement = format!(
+            "SELECT key_hash FROM user_keys WHERE is_active AND key_hash {}",
+            DB::IS_LISTED
+        );
+        let active = self.query_scalar::<String>(AssertSqlSafe(statement))
+            .bind(json_list(hashes.iter().map(|hash| hash.to_hex())))
+            .fetch_all(connection)
             .await
             .map_err(failure::<DB>)?;
-        Ok(active.unwrap_or(false))
+        active.iter().map(|hash| rows::hash(hash)).collect()
     }
 
     pub(super) async fn list_keys(

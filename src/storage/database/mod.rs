@@ -128,10 +128,10 @@ pub trait Database: Send + Sync {
     /// Creates what is missing and brings the tables to this program's version. To be called
     /// until it succeeds; before that every other call is refused. Safe beside other replicas.
     async fn prepare(&self) -> Result<()>;
-    /// Whether an active key has this hash.
-    async fn is_key_active(&self, hash: KeyHash) -> Result<bool>;
-    /// The route of an active model of an active provider.
-    async fn route(&self, model: &str) -> Result<Option<Route>>;
+    /// Those of these hashes that an active key has; one statement.
+    async fn active_keys(&self, hashes: &[KeyHash]) -> Result<Vec<KeyHash>>;
+    /// The routes of those of these models that are active, and whose provider is; one statement.
+    async fn routes(&self, models: &[String]) -> Result<Vec<(String, Route)>>;
 
     /// The newest version.
     async fn stamp(&self) -> Result<Stamp>;

@@ -1,11 +1,12 @@
 //! Statements about models, and the routes that they make with their providers.
 
+use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::{
     Page, Result, for_every_driver,
     rows::{self, ModelRow, RouteRow},
-    sql::{failure, last, name_taken},
+    sql::{failure, json_list, last, name_taken},
 };
 use crate::domain::{Model, Name, Route};
 
@@ -26,17 +27,18 @@ macro_rules! select_routes {
 }
 
 for_every_driver! {; impl {
-    pub(super) async fn find_route(
+    pub(super) async fn routes_among(
         &self,
         connection: &mut DB::Connection,
-        model: &str,
-    ) -> Result<Option<Route>> {
-        let row = self.query_as::<RouteRow>(concat!(select_routes!(), " AND m.name = $1"))
-            .bind(model.to_owned())
-            .fetch_optional(connection)
+        models: &[String],
+    ) -> Result<Vec<(String, Route)>> {
+        let statement = format!(concat!(select_routes!(), " AND m.name {}"), DB::IS_LISTED);
+        let rows = self.query_as::<RouteRow>(AssertSqlSafe(statement))
+            .bind(json_list(models))
+            .fetch_all(connection)
             .await
             .map_err(failure::<DB>)?;
-        Ok(row.and_then(rows::readable_route).map(|(_, route)| route))
+        Ok(rows.into_iter().filter_map(rows::readable_route).collect())
     }
 
     /// The routes of models that changed after a version.

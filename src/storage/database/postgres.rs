@@ -163,11 +163,32 @@ fn is_missing(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some(NO_SUCH_DATABASE))
 }
 
+/// Names are of any script. In a database that can't hold them all, one that it can't hold would
+/// fail the look-ups of all who are asked for in the same statement.
+async fn check_encoding(connection: &mut PgConnection) -> Result<()> {
+    let shown = async {
+        let row = connection.fetch_one(raw_sql("SHOW server_encoding"));
+        row.await?.try_get::<String, _>(0)
+    };
+    match shown.await.map_err(failure::<Postgres>)?.as_str() {
+        // The latter keeps bytes as they come.
+        "UTF8" | "SQL_ASCII" => Ok(()),
+        other => Err(StorageError::Broken {
+            reason: format!(
+                "the database has the encoding {other}, which can't hold every name; create it with \
+                 ENCODING 'UTF8' TEMPLATE template0"
+            ),
+        }),
+    }
+}
+
 #[async_trait]
 impl Dialect for Postgres {
     // Named, so that a server's other default can't bring serialisation failures.
     const BEGIN_WRITE: &'static str = "BEGIN ISOLATION LEVEL READ COMMITTED";
     const BEGIN_SNAPSHOT: &'static str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+    // Turned into an array first, which the index is asked for however large the table.
+    const IS_LISTED: &'static str = "= ANY (ARRAY(SELECT json_array_elements_text($1::JSON)))";
 
     fn is_outage(code: &str) -> bool {
         // Classes: connection, wrong credentials, missing database, read-only (a standby),
@@ -195,6 +216,7 @@ impl Dialect for Postgres {
         .map_err(failure::<Self>)?;
         let migrate = async {
             let mut connection = pool.acquire().await.map_err(failure::<Self>)?;
+            check_encoding(&mut connection).await?;
             let migrated = migrate(&mut connection).await;
             // Without a word of farewell the server would log an error; without an answer, so be it.
             let _ = connection.close().await;

@@ -32,14 +32,14 @@ for_every_driver! { async_trait; impl (Database) {
         Ok(())
     }
 
-    async fn is_key_active(&self, hash: KeyHash) -> Result<bool> {
+    async fn active_keys(&self, hashes: &[KeyHash]) -> Result<Vec<KeyHash>> {
         let limit = self.settings.timeout;
-        self.statements(limit, async |connection| self.has_active_key(connection, hash).await).await
+        self.statements(limit, async |connection| self.active_among(connection, hashes).await).await
     }
 
-    async fn route(&self, model: &str) -> Result<Option<Route>> {
+    async fn routes(&self, models: &[String]) -> Result<Vec<(String, Route)>> {
         let limit = self.settings.timeout;
-        self.statements(limit, async |connection| self.find_route(connection, model).await).await
+        self.statements(limit, async |connection| self.routes_among(connection, models).await).await
     }
 
     async fn stamp(&self) -> Result<Stamp> {

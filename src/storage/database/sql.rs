@@ -35,6 +35,9 @@ pub(super) trait Dialect: Driver + HasStatementCache {
     const BEGIN_WRITE: &'static str;
     /// Opens a transaction whose reads all see the same moment.
     const BEGIN_SNAPSHOT: &'static str;
+    /// Whether the text before it is in the first parameter, a [`json_list`]. A list as one value
+    /// keeps the statement the same whatever its length.
+    const IS_LISTED: &'static str;
 
     /// Whether a failure is one of the server or the way to it, and not of what was asked.
     fn is_outage(code: &str) -> bool;
@@ -231,6 +234,13 @@ pub(super) fn failure<DB: Dialect>(error: sqlx::Error) -> StorageError {
 
 fn one_line(error: &sqlx::Error) -> String {
     error.to_string().replace(['\n', '\r'], " ")
+}
+
+/// Texts as one parameter, for [`Dialect::IS_LISTED`]. The drivers have no type for lists in common.
+pub(super) fn json_list(texts: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let texts = texts.into_iter();
+    let list = texts.map(|text| serde_json::Value::from(text.as_ref()));
+    serde_json::Value::from_iter(list).to_string()
 }
 
 pub(super) fn now() -> DateTime<Utc> {

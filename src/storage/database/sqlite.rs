@@ -80,6 +80,7 @@ async fn lock_migrations(sql: &Sql<Sqlite>) -> io::Result<fs::File> {
 impl Dialect for Sqlite {
     const BEGIN_WRITE: &'static str = "BEGIN IMMEDIATE";
     const BEGIN_SNAPSHOT: &'static str = "BEGIN";
+    const IS_LISTED: &'static str = "IN (SELECT value FROM json_each($1))";
 
     fn is_outage(code: &str) -> bool {
         // BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN; the low byte of an extended code.
