@@ -16,6 +16,7 @@ mod tests;
 mod tls;
 
 use std::{
+    collections::VecDeque,
     fmt, io, mem,
     pin::{Pin, pin},
     rc::Rc,
@@ -37,9 +38,8 @@ pub use self::{
 };
 
 /// How much of an answer is kept while its request is still being sent: awc reads nothing before it
-/// has written all, and memory must stay bounded. A provider that sends more than this with a 2xx
-/// status, and reads no more of the request until its answer is read, is waited for in vain, until
-/// `UPSTREAM_RESPONSE_TIMEOUT`. An answer of 300 and above ends the upload instead.
+/// has written all, and memory must stay bounded. Beyond this, awc is told that all is written, and
+/// what isn't yet goes out while the answer is read.
 const MAX_EARLY_BYTES: usize = 64 * 1024;
 
 /// A connection to a provider, as awc sees it.
@@ -53,6 +53,8 @@ pub struct Transport {
     requests: u64,
     sent: u64,
     sending: Sending,
+    /// What awc has handed over and the provider hasn't taken: with [`Sending::Behind`].
+    unsent: VecDeque<u8>,
     /// A reset was seen other than by a read. What a read then finds looks like a FIN.
     was_reset: bool,
     answer: Answer,
@@ -76,6 +78,9 @@ enum Sending {
     Broken,
     /// Nowhere: an answer is there, and the rest of the request is swallowed.
     Swallowed,
+    /// To a provider that wants its answer read first: into a buffer, which never holds more than
+    /// the one request, and from there to the provider while its answer is read.
+    Behind,
 }
 
 /// How the provider's bytes came to an end.
@@ -97,6 +102,7 @@ impl Transport {
             requests: 0,
             sent: 0,
             sending: Sending::Open,
+            unsent: VecDeque::new(),
             was_reset: false,
             answer: Answer::default(),
             end: None,
@@ -138,6 +144,7 @@ impl Transport {
         self.requests += 1;
         self.sent = 0;
         self.sending = Sending::Open;
+        self.unsent = VecDeque::new();
         self.phase = Phase::Sending;
         if self.requests == 1 {
             return self.note_early_answer();
@@ -170,7 +177,7 @@ impl Transport {
     }
 
     /// What to do when the request can't go on: the provider's answer may be the reason, and may
-    /// make the rest of the request pointless. Ready means that the rest is to be swallowed.
+    /// make the rest of the request pointless. Ready means that the rest is not waited for.
     fn poll_early_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             match (self.answer.status(), self.end.take()) {
@@ -183,18 +190,45 @@ impl Transport {
                 self.sending = Sending::Swallowed;
                 return Poll::Ready(Ok(()));
             }
-            if self.answer.is_complete() || self.answer.waiting() >= MAX_EARLY_BYTES {
-                return Poll::Pending;
+            if self.answer.waiting() >= MAX_EARLY_BYTES {
+                self.sending = Sending::Behind;
+                return Poll::Ready(Ok(()));
             }
             ready!(self.poll_receive(cx))?;
             self.reuse = Reuse::Never;
         }
     }
 
+    /// Who refuses, or has said everything already, won't read the rest; nor will who is gone.
     fn is_sending_pointless(&self) -> bool {
         self.answer.status().is_some_and(|status| {
-            status >= 300 || self.sending == Sending::Broken || self.end.is_some()
+            let is_over = self.answer.is_complete() || self.end.is_some();
+            status >= 300 || is_over || self.sending == Sending::Broken
         })
+    }
+
+    /// Goes on sending while the answer is read. Whatever comes of it, the answer tells more.
+    fn send_behind(&mut self, cx: &mut Context<'_>) {
+        while let Some(socket) = &mut self.socket {
+            let (next, _) = self.unsent.as_slices();
+            let sent = match next.is_empty() {
+                true => Pin::new(socket).poll_flush(cx).map_ok(|()| 0),
+                false => Pin::new(socket).poll_write(cx, next),
+            };
+            match sent {
+                Poll::Ready(Ok(count)) if count > 0 => {
+                    self.unsent.drain(..count);
+                    self.sent += count as u64;
+                }
+                Poll::Pending => return,
+                Poll::Ready(failed) => {
+                    self.was_reset |= failed.is_err();
+                    self.sending = Sending::Swallowed;
+                    self.unsent = VecDeque::new();
+                    return;
+                }
+            }
+        }
     }
 
     /// A failed write ends the request, not yet the exchange: a provider that refuses a long
@@ -243,6 +277,9 @@ impl Transport {
     }
 
     fn poll_answer(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.sending == Sending::Behind {
+            self.send_behind(cx);
+        }
         loop {
             if self.answer.deliver(buf) {
                 self.settle();
@@ -363,15 +400,19 @@ impl AsyncWrite for Transport {
                 return Poll::Ready(written);
             }
         }
-        if this.sending != Sending::Swallowed {
+        if matches!(this.sending, Sending::Open | Sending::Broken) {
             ready!(this.poll_early_answer(cx))?;
+        }
+        if this.sending == Sending::Behind {
+            this.unsent.extend(buf);
         }
         Poll::Ready(Ok(buf.len()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.phase != Phase::Sending || this.sending == Sending::Swallowed {
+        let is_done = matches!(this.sending, Sending::Swallowed | Sending::Behind);
+        if this.phase != Phase::Sending || is_done {
             return Poll::Ready(Ok(()));
         }
         if this.sending == Sending::Open {

@@ -80,6 +80,44 @@ over_tcp_and_tls! {
         assert_eq!(provider.connections(), 2, "not used again");
     }
 
+    /// More than is kept of it: the answer reaches the caller while the upload waits, and the
+    /// upload goes on when the provider reads again.
+    async fn a_success_that_wants_to_be_read_first_is(wire: Wire) {
+        const EARLY: usize = 16 << 20;
+        let provider = Provider::start(wire, |mut peer: Peer, _| async move {
+            let head = peer.request_head().await?;
+            peer.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await?;
+            peer.send(format!("{EARLY:x}\r\n{}\r\n", "e".repeat(EARLY))).await?;
+            let mut left = head.length - head.body.len();
+            let mut piece = vec![0; 64 * 1024];
+            while left > 0 {
+                left -= peer.read(&mut piece).await?;
+            }
+            peer.send("4\r\nread\r\n0\r\n\r\n").await?;
+            peer.closed_by_client().await
+        });
+        let client = client_for(wire);
+        for number in 1..=2 {
+            let answer = body(&client, &provider.url(), &"x".repeat(UPLOAD)).await;
+            assert_eq!(answer.len(), EARLY + 4);
+            assert!(answer.ends_with("eread"));
+            assert_eq!(provider.connections(), number, "not used again");
+        }
+    }
+
+    async fn a_success_that_ends_while_its_upload_waits_is_whole(wire: Wire) {
+        for length in [1, 1 << 20] {
+            let provider = Provider::start(wire, move |mut peer: Peer, _| async move {
+                peer.request_head().await?;
+                peer.send(whole(&"e".repeat(length))).await?;
+                std::future::pending().await
+            });
+            let client = client_for(wire);
+            let answer = body(&client, &provider.url(), &"x".repeat(UPLOAD)).await;
+            assert_eq!(answer.len(), length);
+        }
+    }
+
     /// Its provider may answer the request as well, when another caller's request is on its way.
     async fn a_connection_that_answers_before_it_is_asked_is_not_used_again(wire: Wire) {
         let (told, tells) = std::sync::mpsc::channel();
