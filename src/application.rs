@@ -202,7 +202,12 @@ fn serve(
             .app_data(Data::new(draining.clone()))
             .configure(health::configure)
             .service(admin::scope(Arc::clone(&guard)))
-            .service(proxy::scope(storage.clone(), upstream, limits.clone()))
+            .service(proxy::scope(
+                storage.clone(),
+                upstream,
+                limits.clone(),
+                settings.sse_keep_alive,
+            ))
             .default_service(web::to(unknown_url))
     };
     Ok(server::serve(listener, &of_server, application)?)

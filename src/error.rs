@@ -145,6 +145,12 @@ pub enum GatewayError {
         /// Without contents.
         reason: String,
     },
+    /// The provider refused, in words that can't be repeated where this is said.
+    #[display("The provider of this model answered with status {}.", status.as_u16())]
+    UpstreamRefused {
+        /// The provider's.
+        status: StatusCode,
+    },
     /// The provider sent no response headers in time.
     #[display("The provider of this model sent no response within {}.", seconds(*after))]
     UpstreamTimeout {
@@ -288,6 +294,7 @@ impl GatewayError {
             Self::UpstreamInvalidResponse { .. } => {
                 Row(StatusCode::BAD_GATEWAY, SERVER, "upstream_invalid_response")
             }
+            Self::UpstreamRefused { .. } => Row(StatusCode::BAD_GATEWAY, SERVER, "upstream_error"),
             Self::UpstreamTimeout { .. } => {
                 Row(StatusCode::GATEWAY_TIMEOUT, SERVER, "upstream_timeout")
             }

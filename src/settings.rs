@@ -38,6 +38,9 @@ pub struct Settings {
     pub max_concurrent_requests: usize,
     /// How long clients may take for what.
     pub clients: ClientSettings,
+    /// `SSE_KEEPALIVE`: how often a streamed answer shows that it is alive before its provider
+    /// says anything; `None` where it is 0.
+    pub sse_keep_alive: Option<Duration>,
     /// `DRAIN_DELAY`: how long to go on serving after a signal to stop, until balancers know.
     pub drain_delay: Duration,
     /// `SHUTDOWN_TIMEOUT`: how long running answers may go on after a signal to stop.
@@ -189,6 +192,10 @@ impl Settings {
             ("CLIENT_BODY_TIMEOUT", show(self.clients.body_timeout)),
             ("CLIENT_WRITE_TIMEOUT", show(self.clients.write_timeout)),
             ("CLIENT_IDLE_TIMEOUT", show(self.clients.idle_timeout)),
+            (
+                "SSE_KEEPALIVE",
+                show(self.sse_keep_alive.unwrap_or_default()),
+            ),
             ("DRAIN_DELAY", show(self.drain_delay)),
             ("SHUTDOWN_TIMEOUT", show(self.shutdown_timeout)),
             ("DATABASE_URL", self.database.url.to_string()),
@@ -254,6 +261,7 @@ impl Reader<'_> {
                 positive,
             ),
             clients: self.clients(),
+            sse_keep_alive: self.sse_keep_alive(),
             // Kubernetes takes a second or two to tell every node that an endpoint is gone, and
             // balancers that ask for readiness do so every few seconds.
             drain_delay: self.checked(
@@ -289,6 +297,12 @@ impl Reader<'_> {
                 bytes => Ok(bytes),
             },
         )
+    }
+
+    fn sse_keep_alive(&mut self) -> Option<Duration> {
+        let off = Duration::ZERO;
+        let every = self.checked("SSE_KEEPALIVE", off, "15s, or 0 to turn it off", duration);
+        (!every.is_zero()).then_some(every)
     }
 
     fn clients(&mut self) -> ClientSettings {

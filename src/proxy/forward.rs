@@ -3,7 +3,12 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::{
-    DataPath, caller::Caller, endpoints::Endpoint, model_request::ModelRequest, relay::relay,
+    DataPath,
+    caller::Caller,
+    endpoints::Endpoint,
+    keep_alive::{Exchange, answer_at_once},
+    model_request::ModelRequest,
+    relay::{Held, relay},
     request_body,
 };
 use crate::error::{GatewayError, Refusal};
@@ -23,14 +28,14 @@ pub(super) async fn forward(
 /// read before the caller is known, and nothing is done at all where too much is being done.
 async fn answer(
     endpoint: &Endpoint,
-    path: &DataPath,
+    path: &web::Data<DataPath>,
     request: &HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, GatewayError> {
     let place = path.limits.overload.enter()?;
     let _caller = Caller::authenticate(&path.storage, request.headers(), endpoint.dialect).await?;
     // Its share of the memory is held until the body has been sent: until the answer begins.
-    let (body, _share) = request_body::collect(request, body, &path.limits.body).await?;
+    let (body, share) = request_body::collect(request, body, &path.limits.body).await?;
     let asked = ModelRequest::parse(endpoint.model, request.headers(), body)?;
     let route = path.find_route(asked.model()).await?;
     log::debug!(
@@ -39,13 +44,22 @@ async fn answer(
         asked.is_streamed(),
         route.provider_name,
     );
+    let keep_alive = path.sse_keep_alive.filter(|_| asked.is_streamed());
     let body = asked.for_model(&route.provider_model);
+    let held = Held::new(request, place);
+    if let Some(every) = keep_alive {
+        let exchange = Exchange {
+            path: path.clone(),
+            request: request.clone(),
+            dialect: endpoint.dialect,
+            route,
+            body,
+            share,
+            held,
+        };
+        return Ok(answer_at_once(exchange, every));
+    }
     let response = path.upstream.send(&route, request, body).await?;
-    Ok(relay(
-        response,
-        request,
-        route,
-        path.upstream.idle_timeout(),
-        place,
-    ))
+    let idle_timeout = path.upstream.idle_timeout();
+    Ok(relay(response, request, route, idle_timeout, held))
 }

@@ -9,6 +9,7 @@ mod forward;
 mod headers;
 mod json;
 mod json_request;
+mod keep_alive;
 mod model_request;
 mod overload;
 mod relay;
@@ -16,7 +17,7 @@ mod request_body;
 pub mod transport;
 mod upstream;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{Resource, Scope, web};
 
@@ -35,11 +36,17 @@ use crate::{
 };
 
 /// The scope `/v1`. It belongs to one worker, because `upstream` does.
-pub fn scope(storage: Storage, upstream: Upstream, limits: Limits) -> Scope {
+pub fn scope(
+    storage: Storage,
+    upstream: Upstream,
+    limits: Limits,
+    sse_keep_alive: Option<Duration>,
+) -> Scope {
     let path = DataPath {
         storage,
         upstream,
         limits,
+        sse_keep_alive,
     };
     let scope = web::scope("/v1").app_data(web::Data::new(path));
     ENDPOINTS
@@ -58,6 +65,8 @@ struct DataPath {
     storage: Storage,
     upstream: Upstream,
     limits: Limits,
+    /// How often a streamed answer says that it is alive until its provider says something.
+    sse_keep_alive: Option<Duration>,
 }
 
 /// How much is taken from callers, over all workers.

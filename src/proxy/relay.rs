@@ -31,24 +31,26 @@ pub(super) fn relay(
     request: &HttpRequest,
     route: Arc<Route>,
     idle_timeout: Duration,
-    place: Place,
+    held: Held,
 ) -> HttpResponse {
     let (status, mut headers, payload) = into_parts(response);
     let size = body_size(status, &headers, &payload);
     headers::retain_for_caller(&mut headers);
-    let body = Relay {
-        payload,
-        size,
-        idle: IdleTimer::new(idle_timeout),
-        failure: None,
-        route,
-        request_id: RequestId::of(request),
-        _in_flight: InFlight::take_from(request),
-        _place: place,
-    };
-    let mut relayed = HttpResponse::with_body(status, BoxBody::new(body));
-    *relayed.headers_mut() = headers;
-    let head = relayed.head_mut();
+    let body = Relay::new(payload, size, request, route, idle_timeout, held);
+    respond(status, headers, body, request)
+}
+
+/// An answer whose body comes over time.
+pub(super) fn respond(
+    status: StatusCode,
+    headers: HeaderMap,
+    body: impl MessageBody + 'static,
+    request: &HttpRequest,
+) -> HttpResponse {
+    let size = body.size();
+    let mut response = HttpResponse::with_body(status, BoxBody::new(body));
+    *response.headers_mut() = headers;
+    let head = response.head_mut();
     if status.canonical_reason().is_none() {
         // Or else actix-web would make one up.
         head.reason = Some("");
@@ -62,7 +64,22 @@ pub(super) fn relay(
         // actix-web closes a connection on which an upgrade was asked for, and says so only if told.
         head.set_connection_type(ConnectionType::Close);
     }
-    relayed
+    response
+}
+
+/// What a request holds on to until its answer has ended.
+pub(super) struct Held {
+    _in_flight: Option<InFlight>,
+    _place: Place,
+}
+
+impl Held {
+    pub(super) fn new(request: &HttpRequest, place: Place) -> Self {
+        Self {
+            _in_flight: InFlight::take_from(request),
+            _place: place,
+        }
+    }
 }
 
 /// Takes a response apart without copying its headers.
@@ -90,7 +107,7 @@ fn body_size(status: StatusCode, headers: &HeaderMap, payload: &Payload) -> Body
 }
 
 /// A provider's body on its way.
-struct Relay {
+pub(super) struct Relay {
     payload: Payload<BoxedPayloadStream>,
     size: BodySize,
     /// A caller that reads slowly doesn't make the provider idle: actix-web polls a body only when
@@ -99,14 +116,13 @@ struct Relay {
     failure: Option<Broken>,
     route: Arc<Route>,
     request_id: Option<RequestId>,
-    _in_flight: Option<InFlight>,
-    _place: Place,
+    _held: Held,
 }
 
 /// Why a body ends before its end. actix-web closes the connection for it, so that the caller sees
 /// a broken transfer: a chunked body without its last chunk, or one shorter than declared.
 #[derive(Debug, Display, Error)]
-enum Broken {
+pub(super) enum Broken {
     #[display("{}", cause(_0))]
     Upstream(PayloadError),
     #[display("silent for {_0:?} in the middle of a response")]
@@ -121,6 +137,44 @@ fn cause(error: &PayloadError) -> String {
 }
 
 impl Relay {
+    fn new(
+        payload: Payload,
+        size: BodySize,
+        request: &HttpRequest,
+        route: Arc<Route>,
+        idle_timeout: Duration,
+        held: Held,
+    ) -> Self {
+        Self {
+            payload,
+            size,
+            idle: IdleTimer::new(idle_timeout),
+            failure: None,
+            route,
+            request_id: RequestId::of(request),
+            _held: held,
+        }
+    }
+
+    /// The body of a response alone, to be put into another one.
+    pub(super) fn body_of(
+        response: ClientResponse,
+        request: &HttpRequest,
+        route: Arc<Route>,
+        idle_timeout: Duration,
+        held: Held,
+    ) -> Self {
+        let (_, _, payload) = into_parts(response);
+        Self::new(
+            payload,
+            BodySize::Stream,
+            request,
+            route,
+            idle_timeout,
+            held,
+        )
+    }
+
     /// Logs the failure and lets go of the provider. The failure itself is handed on with the next
     /// poll: before that, actix-web sends what came before it, which it would drop otherwise.
     fn fail(&mut self, failure: Broken, cx: &Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {

@@ -7,6 +7,7 @@ mod connections;
 mod endpoints;
 mod failures;
 mod headers;
+mod keep_alive;
 mod leaving;
 mod overload;
 mod patience;
