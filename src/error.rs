@@ -355,6 +355,12 @@ impl From<StorageError> for GatewayError {
                 param: None,
             },
             StorageError::Unavailable { reason, .. } => Self::Unavailable { reason },
+            error @ StorageError::WrongEncryptionKey { .. } => {
+                log::error!("{error}");
+                Self::Unavailable {
+                    reason: "providers' keys are sealed with an encryption key that this gateway doesn't have".to_owned(),
+                }
+            }
             StorageError::Broken { reason } => {
                 log::error!("storage failed: {reason}");
                 Self::Internal

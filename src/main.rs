@@ -9,7 +9,15 @@ use std::{
     time::Duration,
 };
 
-use llm_gateway::{Application, Settings, StopSignal, application::ApplicationError, telemetry};
+use llm_gateway::{
+    Application, Settings, StopSignal,
+    application::ApplicationError,
+    storage::{
+        StorageError,
+        database::{self, Target},
+    },
+    telemetry,
+};
 
 const HELP: &str = "\
 One lightweight process in front of many LLM providers, speaking the OpenAI API.
@@ -20,6 +28,9 @@ Commands:
   (none)         serve until SIGTERM or SIGINT
   check-config   print the effective settings, secrets masked; exit 1 if any can't be used
   healthcheck    ask the gateway on LISTEN_ADDR whether it is alive; exit 1 if not
+  rotate-encryption-key [--to-plaintext]
+                 seal every provider's key anew with ENCRYPTION_KEY, or with nothing; what
+                 ENCRYPTION_KEY_PREVIOUS sealed is opened with that
 
 Options:
   -h, --help     print this
@@ -39,6 +50,8 @@ fn main() -> ExitCode {
         [] => serve(),
         ["check-config"] => check_config(),
         ["healthcheck"] => healthcheck(),
+        ["rotate-encryption-key"] => rotate_encryption_key(Target::CurrentKey),
+        ["rotate-encryption-key", "--to-plaintext"] => rotate_encryption_key(Target::Plaintext),
         ["-h" | "--help" | "help"] => print(HELP),
         ["-V" | "--version"] => print(&format!("llm-gateway {}\n", env!("CARGO_PKG_VERSION"))),
         [unknown, ..] => Err(format!(
@@ -66,11 +79,7 @@ fn settings() -> Result<Settings, String> {
 
 fn serve() -> Result<(), String> {
     let settings = settings()?;
-    telemetry::start(&settings.log_filter);
-    // One for every TLS connection of the process: to providers, PostgreSQL and Redis.
-    rustls::crypto::ring::default_provider()
-        .install_default()
-        .map_err(|_| "a provider of cryptography was installed already".to_owned())?;
+    prepare_process(&settings)?;
     let run = async {
         // Heard during a slow start too: the first process of a container dies of no signal
         // that it doesn't handle.
@@ -86,6 +95,29 @@ fn serve() -> Result<(), String> {
     // To drop the runtime would be to wait for blocking calls, a look-up of a name for example.
     mem::forget(system);
     result.map_err(|error: ApplicationError| error.to_string())
+}
+
+/// The log, and one provider of cryptography for every TLS connection of the process: to providers,
+/// PostgreSQL and Redis.
+fn prepare_process(settings: &Settings) -> Result<(), String> {
+    telemetry::start(&settings.log_filter);
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| "a provider of cryptography was installed already".to_owned())
+}
+
+fn rotate_encryption_key(target: Target) -> Result<(), String> {
+    let settings = settings()?;
+    prepare_process(&settings)?;
+    let rotate = async {
+        let database = database::connect(&settings.database)?;
+        let resealed = database.rotate_encryption_key(target).await;
+        database.close().await;
+        resealed
+    };
+    let resealed = actix_rt::System::new().block_on(rotate);
+    let resealed = resealed.map_err(|error: StorageError| error.to_string())?;
+    print(&format!("{resealed}\n"))
 }
 
 fn check_config() -> Result<(), String> {

@@ -10,7 +10,7 @@ use derive_more::{Display, Error};
 pub use self::address::{DatabaseUrl, RedisUrl};
 use self::sources::{File, Found, is_set};
 use crate::{
-    domain::{AdminKeys, Secret},
+    domain::{AdminKeys, EncryptionKey, Keyring, Secret},
     telemetry,
 };
 
@@ -82,6 +82,8 @@ pub struct DatabaseSettings {
     pub max_connections: u32,
     /// `DATABASE_TIMEOUT`: the longest that a look-up may wait for the database.
     pub timeout: Duration,
+    /// `ENCRYPTION_KEY` and `ENCRYPTION_KEY_PREVIOUS`: what providers' keys are sealed with.
+    pub keyring: Keyring,
 }
 
 /// The caches: `REDIS_URL`, `CACHE_*`, `MEMORY_CACHE_ENTRIES`, `STALE_GRACE`.
@@ -158,14 +160,23 @@ impl Settings {
             ("ADMIN_KEY", Some(current)),
             ("ADMIN_KEY_PREVIOUS", previous.as_ref()),
         ];
-        keys.into_iter()
+        let mut warnings: Vec<_> = keys
+            .into_iter()
             .filter(|(_, key)| key.is_some_and(AdminKeys::is_short))
             .map(|(name, _)| {
                 format!(
                     "{name}: has fewer than 16 characters and can be guessed; {ADMIN_KEY_REMEDY}"
                 )
             })
-            .collect()
+            .collect();
+        let Keyring { current, previous } = &self.database.keyring;
+        if current.is_none() && previous.is_none() {
+            warnings.push(format!(
+                "ENCRYPTION_KEY: is not set, so providers' keys are kept in plaintext, in the database and in Redis; {}",
+                EncryptionKey::REMEDY
+            ));
+        }
+        warnings
     }
 
     /// Every variable with the value in force, secrets masked.
@@ -209,6 +220,14 @@ impl Settings {
                 self.database.max_connections.to_string(),
             ),
             ("DATABASE_TIMEOUT", show(self.database.timeout)),
+            (
+                "ENCRYPTION_KEY",
+                show_key(self.database.keyring.current.as_ref()),
+            ),
+            (
+                "ENCRYPTION_KEY_PREVIOUS",
+                show_key(self.database.keyring.previous.as_ref()),
+            ),
             ("REDIS_URL", redis),
             ("CACHE_PREFIX", self.cache.prefix.clone()),
             ("CACHE_TIMEOUT", show(self.cache.timeout)),
@@ -350,6 +369,20 @@ impl Reader<'_> {
         Some(Secret::new(""))
     }
 
+    fn encryption_key(&mut self, name: &str) -> Option<EncryptionKey> {
+        let parsed = match self.raw(name) {
+            Ok(None) => return None,
+            Ok(Some(text)) => EncryptionKey::parse(&text).map_err(|problem| problem.to_string()),
+            Err(problem) => Err(problem),
+        };
+        parsed
+            .map_err(|problem| {
+                let remedy = EncryptionKey::REMEDY;
+                self.problems.push(format!("{name}: {problem}; {remedy}"));
+            })
+            .ok()
+    }
+
     fn database(&mut self) -> DatabaseSettings {
         let example = "postgres://user:password@localhost:5432/llm_gateway";
         let embedded = DatabaseUrl::Sqlite("data/llm-gateway.db".to_owned());
@@ -372,6 +405,10 @@ impl Reader<'_> {
             url,
             max_connections: self.checked("DATABASE_MAX_CONNECTIONS", 10, "10", positive),
             timeout: self.duration("DATABASE_TIMEOUT", 2_000),
+            keyring: Keyring {
+                current: self.encryption_key("ENCRYPTION_KEY"),
+                previous: self.encryption_key("ENCRYPTION_KEY_PREVIOUS"),
+            },
         }
     }
 
@@ -522,6 +559,11 @@ fn split_unit(text: &str) -> Result<(u64, &str), String> {
     Ok((number, unit.trim()))
 }
 
+fn show_key(key: Option<&EncryptionKey>) -> String {
+    key.map(|key| format!("[secret {}]", key.id()))
+        .unwrap_or_default()
+}
+
 fn show_secret(secret: Option<&Secret>) -> String {
     secret.map(Secret::to_string).unwrap_or_default()
 }
@@ -562,6 +604,7 @@ mod tests {
         read(variables).map(drop).unwrap_err().0
     }
 
+    const SEALING_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
     const KEY: (&str, &str) = ("ADMIN_KEY", "0123456789abcdef");
 
     #[test]
@@ -649,15 +692,37 @@ mod tests {
 
     #[test]
     fn a_short_admin_key_is_warned_of() {
-        assert!(read(&[KEY]).unwrap().warnings().is_empty());
+        let sealed = ("ENCRYPTION_KEY", SEALING_KEY);
+        assert!(read(&[KEY, sealed]).unwrap().warnings().is_empty());
         let short = [
             ("ADMIN_KEY", "0123456789abcde"),
             ("ADMIN_KEY_PREVIOUS", "x"),
+            ("ENCRYPTION_KEY", SEALING_KEY),
         ];
         let warnings = read(&short).unwrap().warnings();
         assert_eq!(warnings.len(), 2, "{warnings:?}");
         assert!(warnings[0].starts_with("ADMIN_KEY: has fewer than 16"));
         assert!(!warnings.join(" ").contains("0123456789abcde"));
+    }
+
+    #[test]
+    fn an_encryption_key_that_cannot_be_used_names_problem_and_remedy() {
+        for name in ["ENCRYPTION_KEY", "ENCRYPTION_KEY_PREVIOUS"] {
+            let problems = problems(&[KEY, (name, "hunter2hunter2")]);
+            assert!(
+                problems[0].starts_with(&format!("{name}: ")),
+                "{problems:?}"
+            );
+            assert!(
+                problems[0].contains("openssl rand -base64 32"),
+                "{problems:?}"
+            );
+            assert!(!problems[0].contains("hunter2"), "{problems:?}");
+        }
+        let settings = read(&[KEY, ("ENCRYPTION_KEY", SEALING_KEY)]).unwrap();
+        let printed = format!("{settings:?} {:?}", settings.effective());
+        assert!(!printed.contains(SEALING_KEY), "{printed}");
+        assert!(read(&[KEY]).unwrap().warnings()[0].contains("openssl rand -base64 32"));
     }
 
     #[test]

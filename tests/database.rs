@@ -153,7 +153,7 @@ async fn a_provider_is_stored_read_changed_and_deleted() {
     let created = fixture.provider("first").await;
     let read = database.provider(created.id).await.unwrap().unwrap();
     assert_eq!(format!("{read:?}"), format!("{created:?}"));
-    assert_eq!(read.api_key.expose(), "sk-provider");
+    assert_eq!(read.api_key.opened().unwrap().expose(), "sk-provider");
 
     let change = ProviderChange {
         base_url: Some(Some(BaseUrl::parse("http://localhost:1/v1").unwrap())),
@@ -165,7 +165,7 @@ async fn a_provider_is_stored_read_changed_and_deleted() {
     let changed = changed.unwrap().value;
     assert_eq!(changed.base_url.as_str(), "http://localhost:1/v1");
     assert!(!changed.is_active && changed.updated_at >= created.updated_at);
-    assert_eq!(changed.api_key.expose(), "sk-local");
+    assert_eq!(changed.api_key.opened().unwrap().expose(), "sk-local");
 
     assert!(
         database
@@ -249,7 +249,7 @@ async fn only_an_active_model_of_an_active_provider_has_a_route() {
     let model = database.create_model(model).await.unwrap().value;
     let found = route(database, "here").await.unwrap();
     assert_eq!(found.provider_model, "there");
-    assert_eq!(found.api_key.expose(), "sk-provider");
+    assert_eq!(found.api_key.opened().unwrap().expose(), "sk-provider");
     assert!(route(database, "there").await.is_none());
 
     let switch = |is_active| ModelChange {

@@ -3,7 +3,7 @@
 use derive_more::{Display, Error};
 use uuid::Uuid;
 
-use super::{BaseUrl, Model, Name, Provider, ProviderKind, Secret};
+use super::{BaseUrl, Model, Name, Provider, ProviderKey, ProviderKind, Secret};
 
 /// A provider to register.
 #[derive(Clone, Debug)]
@@ -35,11 +35,15 @@ pub struct ProviderChange {
 
 impl ProviderChange {
     /// The provider as it shall be. A change of the kind alone takes the address along if it
-    /// was the old kind's own.
+    /// was the old kind's own. `seal` makes of a new key what is stored.
     ///
     /// # Errors
     /// [`KeyNeeded`]
-    pub fn apply(self, provider: &mut Provider) -> Result<(), KeyNeeded> {
+    pub fn apply(
+        self,
+        provider: &mut Provider,
+        seal: impl FnOnce(Secret) -> ProviderKey,
+    ) -> Result<(), KeyNeeded> {
         let had_default = provider.base_url == provider.kind.default_base_url();
         let kind = self.kind.unwrap_or(provider.kind);
         let base_url = match self.base_url {
@@ -58,7 +62,7 @@ impl ProviderChange {
             provider.name = name;
         }
         if let Some(api_key) = self.api_key {
-            provider.api_key = api_key;
+            provider.api_key = seal(api_key);
         }
         provider.is_active = self.is_active.unwrap_or(provider.is_active);
         Ok(())

@@ -5,6 +5,7 @@ mod change;
 mod model;
 mod name;
 mod provider;
+mod provider_key;
 mod secret;
 mod user_key;
 
@@ -16,6 +17,7 @@ pub use self::{
     model::{Model, Route},
     name::Name,
     provider::{BaseUrl, Provider, ProviderKind},
+    provider_key::{EncryptionKey, EncryptionKeyId, Keyring, ProviderKey},
     secret::Secret,
     user_key::{KeyHash, PlainKey, UserKey},
 };

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{BaseUrl, Name, NewModel, ProviderKind, Secret};
+use super::{BaseUrl, Name, NewModel, ProviderKey, ProviderKind};
 
 /// A model mapping as stored.
 #[derive(Clone, Debug)]
@@ -46,14 +46,16 @@ impl Model {
 /// active provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
+    /// Who serves it.
+    pub provider_id: Uuid,
     /// What the provider calls the model.
     pub provider_model: String,
-    /// Who serves it, by the name that operators gave it.
+    /// The provider's name, the one that operators gave it.
     pub provider_name: String,
     /// What the provider speaks.
     pub kind: ProviderKind,
     /// Where the provider is.
     pub base_url: BaseUrl,
     /// The key that the provider issued to us.
-    pub api_key: Secret,
+    pub api_key: ProviderKey,
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 use uuid::Uuid;
 
-use super::{Invalid, Name, NewProvider, Secret};
+use super::{Invalid, Name, NewProvider, ProviderKey, Secret};
 
 /// What a provider speaks. Every kind is a row of one table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,7 +161,7 @@ pub struct Provider {
     /// Where it is.
     pub base_url: BaseUrl,
     /// The key that it issued to us.
-    pub api_key: Secret,
+    pub api_key: ProviderKey,
     /// An inactive provider serves no model.
     pub is_active: bool,
     /// When it was registered.
@@ -171,14 +171,19 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// A provider registered now.
-    pub fn new(id: Uuid, new: NewProvider, now: DateTime<Utc>) -> Self {
+    /// A provider registered now; `seal` makes of its key what is stored.
+    pub fn new(
+        id: Uuid,
+        new: NewProvider,
+        seal: impl FnOnce(Secret) -> ProviderKey,
+        now: DateTime<Utc>,
+    ) -> Self {
         Self {
             id,
             base_url: new.base_url.unwrap_or_else(|| new.kind.default_base_url()),
             name: new.name,
             kind: new.kind,
-            api_key: new.api_key,
+            api_key: seal(new.api_key),
             is_active: true,
             created_at: now,
             updated_at: now,

@@ -159,7 +159,8 @@ fn provider_headers(route: &Route, asked: &HeaderMap) -> Result<HeaderMap, SendE
 }
 
 fn bearer(route: &Route) -> Result<HeaderValue, SendError> {
-    let value = format!("Bearer {}", route.api_key.expose());
+    let key = route.api_key.opened().ok_or(SendError::SealedKey)?;
+    let value = format!("Bearer {}", key.expose());
     let mut value = HeaderValue::from_maybe_shared(Bytes::from(value))
         .map_err(|_| SendError::UnusableRoute("API key"))?;
     value.set_sensitive(true);
@@ -177,6 +178,11 @@ enum SendError {
     #[display("its {_0} can't be sent in a header")]
     #[from(skip)]
     UnusableRoute(&'static str),
+    #[display(
+        "its stored key can't be opened with ENCRYPTION_KEY or ENCRYPTION_KEY_PREVIOUS; set the key that it was sealed with, or give the provider its api_key anew"
+    )]
+    #[from(skip)]
+    SealedKey,
     #[display("{}", cause(_0))]
     Awc(SendRequestError),
 }
@@ -217,6 +223,10 @@ impl From<SendError> for GatewayError {
                 code: "invalid_url",
             },
             SendError::UnusableRoute(_) => Self::Internal,
+            SendError::SealedKey => Self::Unavailable {
+                reason: "the key of this model's provider can't be opened by this gateway"
+                    .to_owned(),
+            },
             SendError::Awc(error) => for_caller(&error),
         }
     }

@@ -35,6 +35,15 @@ pub enum StorageError {
     /// A key was to be rotated that is revoked.
     #[display("the key is revoked")]
     KeyRevoked,
+    /// Providers' keys are sealed with an encryption key that this process doesn't have.
+    #[display(
+        "ENCRYPTION_KEY: this database's provider keys are sealed with another key, whose fingerprint is {id}; set ENCRYPTION_KEY, or ENCRYPTION_KEY_PREVIOUS, to that key"
+    )]
+    #[from(skip)]
+    WrongEncryptionKey {
+        /// The fingerprint of the right one.
+        id: String,
+    },
     /// Nothing that could answer can be reached in time, or a bound refused the look-up.
     #[display("{reason}{}", in_brackets(cause.as_deref()))]
     Unavailable {

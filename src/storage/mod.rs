@@ -92,7 +92,7 @@ impl Storage {
     /// Settings that can't work, or a database that this program must not use.
     pub async fn open(settings: &Settings) -> Result<Self> {
         let database = database::connect(&settings.database)?;
-        let redis = RedisCache::new(&settings.cache)?.map(Arc::new);
+        let redis = RedisCache::new(&settings.cache, &settings.database.keyring)?.map(Arc::new);
         match timeout(FIRST_ATTEMPT, database.prepare()).await {
             Ok(Ok(())) => {}
             Ok(Err(error @ StorageError::Unavailable { .. })) => {

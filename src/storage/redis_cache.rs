@@ -34,7 +34,7 @@ use super::{
     database::{Batch, Stamp},
 };
 use crate::{
-    domain::{BaseUrl, KeyHash, ProviderKind, Route, Secret},
+    domain::{BaseUrl, KeyHash, Keyring, ProviderKind, Route},
     settings::CacheSettings,
 };
 
@@ -50,6 +50,7 @@ type Result<T> = std::result::Result<T, RedisError>;
 /// fails once it is put away, so that a hanging Redis costs one time limit and not one a request.
 pub(crate) struct RedisCache {
     client: Client,
+    keyring: Keyring,
     names: Names,
     timeout: Duration,
     lookups: RwLock<Option<Lookups>>,
@@ -96,7 +97,10 @@ pub(crate) struct Staged {
 
 impl RedisCache {
     /// Opens nothing yet; `None` where Redis is switched off.
-    pub(crate) fn new(settings: &CacheSettings) -> std::result::Result<Option<Self>, StorageError> {
+    pub(crate) fn new(
+        settings: &CacheSettings,
+        keyring: &Keyring,
+    ) -> std::result::Result<Option<Self>, StorageError> {
         let Some(url) = &settings.redis_url else {
             return Ok(None);
         };
@@ -105,6 +109,7 @@ impl RedisCache {
         })?;
         Ok(Some(Self {
             client,
+            keyring: keyring.clone(),
             names: Names::new(&settings.prefix),
             timeout: settings.timeout,
             lookups: RwLock::new(None),
@@ -140,7 +145,7 @@ impl RedisCache {
             self.ask(&question).await?;
         let mark = mark?.parse::<Mark>().ok()?;
         let route = match route {
-            Some(json) => Some(route_from_json(&json)?),
+            Some(json) => Some(route_from_json(&json, &self.keyring)?),
             None => None,
         };
         (mark.routes == count).then_some((mark.stamp, route))
@@ -431,9 +436,11 @@ impl FromStr for Mark {
     }
 }
 
-/// A route as it travels to Redis and back; the provider's key is among it.
+/// A route as it travels to Redis and back. The provider's key is among it as the database has it:
+/// sealed, where it is sealed there.
 #[derive(Serialize, Deserialize)]
 struct StoredRoute {
+    provider_id: Uuid,
     provider_model: String,
     provider_name: String,
     kind: ProviderKind,
@@ -443,30 +450,33 @@ struct StoredRoute {
 
 fn route_to_json(route: &Route) -> String {
     let stored = StoredRoute {
+        provider_id: route.provider_id,
         provider_model: route.provider_model.clone(),
         provider_name: route.provider_name.clone(),
         kind: route.kind,
         base_url: route.base_url.to_string(),
-        api_key: route.api_key.expose().to_owned(),
+        api_key: route.api_key.stored().to_owned(),
     };
     // A struct of strings always serialises; an empty text would read back as "not whole".
     serde_json::to_string(&stored).unwrap_or_default()
 }
 
-fn route_from_json(json: &str) -> Option<Route> {
+fn route_from_json(json: &str, keyring: &Keyring) -> Option<Route> {
     let stored: StoredRoute = serde_json::from_str(json).ok()?;
     Some(Route {
+        provider_id: stored.provider_id,
         provider_model: stored.provider_model,
         provider_name: stored.provider_name,
         kind: stored.kind,
         base_url: BaseUrl::parse(&stored.base_url).ok()?,
-        api_key: Secret::new(stored.api_key),
+        api_key: keyring.open(stored.provider_id, stored.api_key),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{ProviderKey, Secret};
 
     #[test]
     fn a_mark_reads_back_and_anything_else_does_not() {
@@ -480,15 +490,19 @@ mod tests {
 
     #[test]
     fn a_route_reads_back() {
+        let id = Uuid::now_v7();
         let route = Route {
+            provider_id: id,
             provider_model: "qwen-max".to_owned(),
             provider_name: "Ali \"Cloud\"".to_owned(),
             kind: ProviderKind::DashScope,
             base_url: ProviderKind::DashScope.default_base_url(),
-            api_key: Secret::new("sk-1"),
+            api_key: ProviderKey::new(id, Secret::new("sk-1"), None),
         };
-        assert_eq!(route_from_json(&route_to_json(&route)), Some(route));
-        assert_eq!(route_from_json(""), None);
+        let keyring = Keyring::default();
+        let json = route_to_json(&route);
+        assert_eq!(route_from_json(&json, &keyring), Some(route));
+        assert_eq!(route_from_json("", &keyring), None);
     }
 
     #[test]

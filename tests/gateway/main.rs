@@ -8,4 +8,5 @@ mod admin;
 mod at_once;
 mod lifecycle;
 mod proxy;
+mod secrets;
 mod support;

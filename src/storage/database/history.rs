@@ -103,7 +103,10 @@ for_every_driver! {; impl {
         .await
         .map_err(failure::<DB>)?;
         let rows = self.routes_changed_since(connection, version).await?;
-        let mut routes: HashMap<_, _> = rows.into_iter().filter_map(rows::readable_route).collect();
+        let mut routes: HashMap<_, _> = rows
+            .into_iter()
+            .filter_map(|row| rows::readable_route(row, self.keyring()))
+            .collect();
         let with_route = |model: String| {
             let route = routes.remove(&model);
             (model, route)
@@ -156,7 +159,8 @@ for_every_driver! {; impl {
     ) -> Result<()> {
         let routes = within(PATIENCE, self.all_routes(connection)).await?;
         for rows in routes.chunks(BATCH) {
-            let routes = rows.iter().cloned().filter_map(rows::readable_route).collect();
+            let readable = |row: &rows::RouteRow| rows::readable_route(row.clone(), self.keyring());
+            let routes = rows.iter().filter_map(readable).collect();
             send(batches, Batch::Routes(routes)).await?;
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Tier 3, the truth: one trait, two drivers. sqlx appears in this folder alone.
 
 mod driver;
+mod encryption;
 mod history;
 mod keys;
 mod models;
@@ -18,7 +19,10 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use self::driver::for_every_driver;
-pub use self::postgres::Listener;
+pub use self::{
+    encryption::{Resealed, Target},
+    postgres::Listener,
+};
 use super::StorageError;
 use crate::{
     domain::{
@@ -198,6 +202,9 @@ pub trait Database: Send + Sync {
     ) -> Result<Option<Committed<UserKey>>>;
     /// Switches a key off for good; its row stays.
     async fn revoke_key(&self, id: Uuid) -> Result<Option<Committed<()>>>;
+
+    /// Seals everything anew, in one transaction. To be called instead of [`Database::prepare`].
+    async fn rotate_encryption_key(&self, target: Target) -> Result<Resealed>;
 
     /// Closes every connection.
     async fn close(&self);

@@ -20,7 +20,7 @@ macro_rules! select {
 /// A route exists only for an active model of an active provider.
 macro_rules! select_routes {
     () => {
-        "SELECT m.name, coalesce(m.provider_model_name, m.name), p.name, p.kind, p.base_url, \
+        "SELECT m.name, coalesce(m.provider_model_name, m.name), p.id, p.name, p.kind, p.base_url, \
          p.api_key FROM models m JOIN providers p ON p.id = m.provider_id \
          WHERE m.is_active AND p.is_active"
     };
@@ -38,7 +38,7 @@ for_every_driver! {; impl {
             .fetch_all(connection)
             .await
             .map_err(failure::<DB>)?;
-        Ok(rows.into_iter().filter_map(rows::readable_route).collect())
+        Ok(rows.into_iter().filter_map(|row| rows::readable_route(row, self.keyring())).collect())
     }
 
     /// The routes of models that changed after a version.

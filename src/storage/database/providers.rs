@@ -29,7 +29,7 @@ for_every_driver! {; impl {
         .fetch_all(connection)
         .await
         .map_err(failure::<DB>)?;
-        Ok(rows.into_iter().filter_map(rows::readable_provider).collect())
+        Ok(rows.into_iter().filter_map(|row| rows::readable_provider(row, self.keyring())).collect())
     }
 
     pub(super) async fn find_provider(
@@ -42,7 +42,7 @@ for_every_driver! {; impl {
             .fetch_optional(connection)
             .await
             .map_err(failure::<DB>)?
-            .map(rows::provider)
+            .map(|row| rows::provider(row, self.keyring()))
             .transpose()
     }
 
@@ -58,7 +58,7 @@ for_every_driver! {; impl {
         .bind(provider.name.as_str().to_owned())
         .bind(provider.kind.as_str().to_owned())
         .bind(provider.base_url.as_str().to_owned())
-        .bind(provider.api_key.expose().to_owned())
+        .bind(provider.api_key.stored().to_owned())
         .bind(provider.is_active)
         .bind(provider.created_at)
         .bind(provider.updated_at)
@@ -81,7 +81,7 @@ for_every_driver! {; impl {
         .bind(provider.name.as_str().to_owned())
         .bind(provider.kind.as_str().to_owned())
         .bind(provider.base_url.as_str().to_owned())
-        .bind(provider.api_key.expose().to_owned())
+        .bind(provider.api_key.stored().to_owned())
         .bind(provider.is_active)
         .bind(provider.updated_at)
         .execute(connection)

@@ -8,13 +8,13 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{
-    Batch, Committed, Database, Delta, Listener, Page, Result, Stamp, StorageError,
-    for_every_driver,
+    Batch, Committed, Database, Delta, Listener, Page, Resealed, Result, Stamp, StorageError,
+    Target, for_every_driver,
     sql::{PATIENCE, failure, now, unavailable, within},
 };
 use crate::domain::{
-    KeyHash, Model, ModelChange, Name, NewModel, NewProvider, Provider, ProviderChange, Route,
-    UserKey,
+    KeyHash, Model, ModelChange, Name, NewModel, NewProvider, Provider, ProviderChange,
+    ProviderKey, Route, UserKey,
 };
 use sqlx::Connection;
 
@@ -28,6 +28,7 @@ fn done<T>(committed: Option<Committed<T>>) -> Result<Committed<T>> {
 for_every_driver! { async_trait; impl (Database) {
     async fn prepare(&self) -> Result<()> {
         DB::prepare(self).await?;
+        self.settle_encryption().await?;
         self.prepared.store(true, Ordering::Release);
         Ok(())
     }
@@ -97,8 +98,11 @@ for_every_driver! { async_trait; impl (Database) {
     }
 
     async fn create_provider(&self, new: NewProvider) -> Result<Committed<Provider>> {
-        let provider = Provider::new(Uuid::now_v7(), new, now());
         let created = self.mutate(async |transaction| {
+            let id = Uuid::now_v7();
+            let sealing = self.sealing(transaction).await?;
+            let seal = |key| ProviderKey::new(id, key, sealing);
+            let provider = Provider::new(id, new, seal, now());
             self.insert_provider(transaction, &provider).await?;
             Ok(Some(provider))
         });
@@ -114,7 +118,8 @@ for_every_driver! { async_trait; impl (Database) {
             let Some(mut provider) = self.find_provider(transaction, id).await? else {
                 return Ok(None);
             };
-            change.apply(&mut provider)?;
+            let sealing = self.sealing(transaction).await?;
+            change.apply(&mut provider, |key| ProviderKey::new(id, key, sealing))?;
             provider.updated_at = now();
             self.store_provider(transaction, &provider).await?;
             Ok(Some(provider))
@@ -230,6 +235,11 @@ for_every_driver! { async_trait; impl (Database) {
             self.deactivate_key(transaction, id).await.map(Some)
         })
         .await
+    }
+
+    async fn rotate_encryption_key(&self, target: Target) -> Result<Resealed> {
+        DB::prepare(self).await?;
+        self.reseal_all(target).await
     }
 
     async fn close(&self) {

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{Entry, Result, StorageError};
 use crate::domain::{
-    BaseUrl, Invalid, KeyHash, Model, Name, Provider, ProviderKind, Route, Secret, UserKey,
+    BaseUrl, Invalid, KeyHash, Keyring, Model, Name, Provider, ProviderKind, Route, UserKey,
 };
 
 /// id, name, kind, base_url, api_key, is_active, created_at, updated_at
@@ -32,8 +32,8 @@ pub(super) type ModelRow = (
 );
 /// id, name, key_prefix, is_active, created_at, updated_at
 pub(super) type KeyRow = (Uuid, String, String, bool, DateTime<Utc>, DateTime<Utc>);
-/// model name, name at the provider, provider name, kind, base_url, api_key
-pub(super) type RouteRow = (String, String, String, String, String, String);
+/// model name, name at the provider, provider id, provider name, kind, base_url, api_key
+pub(super) type RouteRow = (String, String, Uuid, String, String, String, String);
 
 /// A value in the database that the program would not have written.
 fn broken(column: &'static str) -> impl Fn(Invalid) -> StorageError {
@@ -58,14 +58,14 @@ pub(super) fn hash(text: &str) -> Result<KeyHash> {
     KeyHash::from_hex(text).map_err(broken("key_hash"))
 }
 
-pub(super) fn provider(row: ProviderRow) -> Result<Provider> {
+pub(super) fn provider(row: ProviderRow, keyring: &Keyring) -> Result<Provider> {
     let (id, row_name, row_kind, url, api_key, is_active, created_at, updated_at) = row;
     Ok(Provider {
         id,
         name: name(&row_name)?,
         kind: kind(&row_kind)?,
         base_url: base_url(&url)?,
-        api_key: Secret::new(api_key),
+        api_key: keyring.open(id, api_key),
         is_active,
         created_at,
         updated_at,
@@ -98,23 +98,25 @@ pub(super) fn key(row: KeyRow) -> Result<UserKey> {
     })
 }
 
-pub(super) fn route(row: RouteRow) -> Result<(String, Route)> {
-    let (model, provider_model, provider_name, row_kind, url, api_key) = row;
+fn route(row: RouteRow, keyring: &Keyring) -> Result<(String, Route)> {
+    let (model, provider_model, provider_id, provider_name, row_kind, url, api_key) = row;
     let route = Route {
+        provider_id,
         provider_model,
         provider_name,
         kind: kind(&row_kind)?,
         base_url: base_url(&url)?,
-        api_key: Secret::new(api_key),
+        api_key: keyring.open(provider_id, api_key),
     };
     Ok((model, route))
 }
 
 /// A row that can't be read (a newer version of this program may know more kinds) is a route that
-/// doesn't exist; what else changed must be heard of all the same.
-pub(super) fn readable_route(row: RouteRow) -> Option<(String, Route)> {
+/// doesn't exist; what else changed must be heard of all the same. One whose key can't be opened is
+/// a route: another replica may have what opens it.
+pub(super) fn readable_route(row: RouteRow, keyring: &Keyring) -> Option<(String, Route)> {
     let model = row.0.clone();
-    let read = route(row);
+    let read = route(row, keyring);
     readable("the route of model", &model, read)
 }
 
@@ -123,9 +125,9 @@ fn readable<T>(what: &str, name: &str, read: Result<T>) -> Option<T> {
         .ok()
 }
 
-pub(super) fn readable_provider(row: ProviderRow) -> Option<Provider> {
+pub(super) fn readable_provider(row: ProviderRow, keyring: &Keyring) -> Option<Provider> {
     let name = row.1.clone();
-    readable("provider", &name, provider(row))
+    readable("provider", &name, provider(row, keyring))
 }
 
 pub(super) fn entry((kind, entry): (String, String)) -> Result<Entry> {

@@ -43,6 +43,11 @@ pub(super) trait Dialect: Driver + HasStatementCache {
     fn is_outage(code: &str) -> bool;
     /// Creates what is missing and migrates.
     async fn prepare(sql: &Sql<Self>) -> Result<()>;
+    /// Removes what the database's own files still hold of values that were overwritten, as far as
+    /// that is a client's business.
+    async fn scrub(_: &Sql<Self>) -> Result<()> {
+        Ok(())
+    }
     /// Opens a connection that hears of commits.
     async fn listen(sql: &Sql<Self>) -> Result<Option<Listener>>;
 }
@@ -183,8 +188,26 @@ impl<DB: Dialect> Sql<DB> {
         if !self.prepared.load(Ordering::Acquire) {
             return Err(unavailable("the database has not been reached yet"));
         }
+        self.connection().await
+    }
+
+    async fn connection(&self) -> Result<Lease<DB>> {
         let connection = self.pool.acquire().await.map_err(failure::<DB>)?;
         Ok(Lease(Some(connection)))
+    }
+
+    /// As [`Sql::with`], before the database is ready for everything else.
+    pub(super) async fn early<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut DB::Connection) -> Result<T>,
+    ) -> Result<T> {
+        let run = async {
+            let mut lease = self.connection().await?;
+            let result = work(&mut lease).await;
+            lease.done();
+            result
+        };
+        timeout(PATIENCE, run).await.map_err(late)?
     }
 }
 
@@ -282,6 +305,21 @@ for_every_driver! {; impl {
                 Some(value) => self.commit(mutation, value).await.map(Some),
                 None => Ok(None),
             }
+        })
+        .await
+    }
+
+    /// Runs `work` as one transaction before the database is ready for everything else. The log
+    /// tells the caches.
+    pub(super) async fn early_mutation<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut DB::Connection) -> Result<T>,
+    ) -> Result<T> {
+        self.early(async |connection| {
+            let mut mutation = self.begin(connection).await?;
+            let value = work(&mut mutation.transaction).await?;
+            mutation.transaction.commit().await.map_err(failure::<DB>)?;
+            Ok(value)
         })
         .await
     }

@@ -105,6 +105,17 @@ impl Dialect for Sqlite {
             })
     }
 
+    /// Rows leave what they were in free parts of pages and in the write-ahead log.
+    async fn scrub(sql: &Sql<Self>) -> Result<()> {
+        for statement in ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"] {
+            sql.query(statement)
+                .execute(&sql.pool)
+                .await
+                .map_err(failure::<Self>)?;
+        }
+        Ok(())
+    }
+
     async fn listen(_: &Sql<Self>) -> Result<Option<Listener>> {
         Ok(None)
     }

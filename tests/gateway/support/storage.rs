@@ -83,6 +83,25 @@ impl TestStorage {
         }
     }
 
+    /// All that the database holds, and with PostgreSQL Redis too, as whoever stole it would have it.
+    pub(crate) async fn dump(&self) -> String {
+        match self {
+            Self::Sqlite { folder } => {
+                let files = fs::read_dir(folder).unwrap();
+                let contents = files.map(|file| fs::read(file.unwrap().path()).unwrap());
+                let contents: Vec<_> = contents.collect();
+                String::from_utf8_lossy(&contents.concat()).into_owned()
+            }
+            Self::Postgres { name, redis, .. } => {
+                let dump = [
+                    dump_tables(&self.url()).await,
+                    dump_redis(redis, name).await,
+                ];
+                dump.concat()
+            }
+        }
+    }
+
     /// The database's address.
     pub(crate) fn url(&self) -> String {
         match self {
@@ -97,6 +116,71 @@ fn named(server: &str, name: &str) -> String {
     let mut url = url::Url::parse(server).unwrap();
     url.set_path(name);
     url.to_string()
+}
+
+async fn dump_tables(url: &str) -> String {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    let tables: Vec<String> =
+        sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+    let mut dump = String::new();
+    for table in tables {
+        let rows: Vec<String> =
+            sqlx::query_scalar(AssertSqlSafe(format!("SELECT t::text FROM \"{table}\" t")))
+                .fetch_all(&mut connection)
+                .await
+                .unwrap();
+        dump.push_str(&rows.join("\n"));
+    }
+    dump
+}
+
+async fn dump_redis(url: &str, prefix: &str) -> String {
+    let client = redis::Client::open(url).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let pattern = format!("*{prefix}*");
+    let keys: Vec<String> = redis::cmd("KEYS")
+        .arg(pattern)
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    let mut dump = String::new();
+    for key in keys {
+        let kind: String = redis::cmd("TYPE")
+            .arg(&key)
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+        let read = match kind.as_str() {
+            "hash" => "HGETALL",
+            "set" => "SMEMBERS",
+            _ => "GET",
+        };
+        let value: redis::Value = redis::cmd(read)
+            .arg(&key)
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+        dump.push_str(&text_of(&value));
+    }
+    dump
+}
+
+fn text_of(value: &redis::Value) -> String {
+    match value {
+        redis::Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        redis::Value::Array(values) | redis::Value::Set(values) => {
+            values.iter().map(text_of).collect::<Vec<_>>().join("\n")
+        }
+        redis::Value::Map(pairs) => pairs
+            .iter()
+            .map(|(key, value)| text_of(key) + "\n" + &text_of(value))
+            .collect::<Vec<_>>()
+            .join("\n"),
+        other => format!("{other:?}"),
+    }
 }
 
 fn unique_name() -> String {
