@@ -1,5 +1,5 @@
 # The rules of provision.sh: what is wrong with a file, and the steps that make the gateway match it.
-# Input of all but `tidy`: {wanted, providers, models, keys}, the file and what the gateway has.
+# Input of all but `tidy`: {wanted, providers, models, keys, kinds}, the file and what the gateway has.
 # A step is {say, method, path} and, where something is sent, body.
 
 def items($section): .wanted[$section] // [] | .[];
@@ -16,7 +16,7 @@ def tidy:
   if type == "object" then map_values(trim_items) else . end;
 
 def member_types: {
-  providers: {name: "string", kind: "string", api_key: "any", base_url: "string", is_active: "boolean"},
+  providers: {name: "string", kind: "string", api_key: "any", base_url: "string", headers: "object", timeouts: "object", is_active: "boolean"},
   models: {name: "string", provider: "string", provider_model_name: "string", is_active: "boolean"},
   keys: {name: "string"}
 };
@@ -64,7 +64,9 @@ def missing_things:
   ([items("providers")] + .providers | map(.name)) as $provider_names
   | (items("models") | select(.provider | IN($provider_names[]) | not)
       | "model \"\(.name)\": there is no provider \"\(.provider)\""),
-    (.providers as $have | items("providers") | select((has("api_key") or named($have)) | not)
+    ([.kinds[] | select(.api_key_required | not) | .name] as $keyless
+      | .providers as $have | items("providers")
+      | select((has("api_key") or named($have) or (.kind | IN($keyless[]))) | not)
       | "provider \"\(.name)\" is new and has no api_key");
 
 # ---- steps ----
@@ -89,9 +91,25 @@ def moves_from($have):
   (has("base_url") and .base_url != ($have | without_trailing_slash).base_url)
   or (has("kind") and .kind != $have.kind);
 
+def headers_may_differ($previews):
+  with_entries(.key |= ascii_downcase)
+  | keys != ($previews | keys)
+    or any(to_entries[]; .key as $name | .value | type != "string" or may_differ($previews[$name]));
+
+# Limits in milliseconds, since "60s" is shown as "1m"; what isn't one stays for the gateway to refuse.
+def milliseconds:
+  if type == "string" and test("^[0-9]+(ms|s|m|h)?$")
+    then (sub("[a-z]*$"; "") | tonumber) * ({"": 1000, "ms": 1, "s": 1000, "m": 60000, "h": 3600000}[sub("^[0-9]*"; "")])
+    else . end;
+def limits: with_entries(select(.value != null) | .value |= milliseconds);
+
 def update_provider($have; $send_keys):
-  if has("api_key") and ($send_keys or moves_from($have) or (.api_key | may_differ($have.api_key_preview)))
+  ($send_keys or moves_from($have)) as $send
+  | if has("api_key") and ($send or (.api_key | may_differ($have.api_key_preview)))
     then . else del(.api_key) end
+  | if has("headers") and ($send or (.headers | headers_may_differ($have.headers_preview)))
+    then . else del(.headers) end
+  | if has("timeouts") and (.timeouts | limits) == ($have.timeouts | limits) then del(.timeouts) else . end
   | update("provider"; $have | without_trailing_slash);
 
 def provider_steps($send_keys):

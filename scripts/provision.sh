@@ -6,11 +6,12 @@
 # Can be run again without harm: what already matches is left alone. Things are matched by
 # name; a member that the file doesn't give (a base_url, say) keeps the value it has.
 # See scripts/provision.example.json:
-#   providers  name, kind, api_key, optional base_url and is_active
+#   providers  name, kind, api_key, optional base_url, headers, timeouts and is_active
 #   models     name, provider (its name), optional provider_model_name and is_active
 #   keys       name
 # A provider's api_key is {"env": "NAME"}, {"file": "PATH"} (relative to the JSON file) or the
-# key itself. It may be left out, or its variable unset, once the provider exists.
+# key itself. It may be left out, or its variable unset, once the provider exists, and for
+# kinds that may do without. headers and timeouts take the place of all that a provider has.
 #
 # The plaintext of keys made by this run is printed on standard output, one line each:
 # name, tab, key. It can't be had a second time. Everything else goes to standard error.
@@ -19,7 +20,7 @@
 #   --prune      also delete the providers and models, and revoke the keys, that the file
 #                doesn't name; a section that the file doesn't have is left alone, and so is
 #                a provider that one of the file's models names
-#   --send-keys  send every provider key that the file gives. Without it a key is sent where
+#   --send-keys  send every provider key and header that the file gives. Without it one is sent where
 #                its first and last four characters differ from those the gateway shows, or
 #                where the gateway shows none
 #
@@ -44,6 +45,7 @@ main() {
   PROVIDERS=$(list_all providers)
   MODELS=$(list_all models)
   KEYS=$(list_all keys)
+  KINDS=$(call GET /admin/provider-kinds)
   read_provider_keys
   stop_on missing_things
 
@@ -101,15 +103,15 @@ read_wanted() {
   fi
   WANTED=$(jq --compact-output -L "$FOLDER" 'include "provision"; tidy' <<<"$text" 2>"$RESPONSE/problem") ||
     fail "$FILE is not JSON: $(cat "$RESPONSE/problem")"
-  PROVIDERS='[]' MODELS='[]' KEYS='[]'
+  PROVIDERS='[]' MODELS='[]' KEYS='[]' KINDS='[]'
   stop_on mistakes
 }
 
 # plan FUNCTION: the lines that a function of provision.jq prints.
 plan() {
-  printf '%s\n' "$WANTED" "$PROVIDERS" "$MODELS" "$KEYS" |
+  printf '%s\n' "$WANTED" "$PROVIDERS" "$MODELS" "$KEYS" "$KINDS" |
     jq --slurp --compact-output --raw-output -L "$FOLDER" \
-      'include "provision"; {wanted: .[0], providers: .[1], models: .[2], keys: .[3]} | '"$1"
+      'include "provision"; {wanted: .[0], providers: .[1], models: .[2], keys: .[3], kinds: .[4]} | '"$1"
 }
 
 # Puts the keys themselves in the place of {"env": …} and {"file": …}.

@@ -16,7 +16,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
-    domain::{KeyNeeded, PlainKey},
+    domain::{PlainKey, ProviderRefused},
     request_id::RequestId,
     storage::StorageError,
 };
@@ -343,13 +343,7 @@ impl From<StorageError> for GatewayError {
                 "provider_id",
                 format_args!("must name a provider that exists; none has the id `{id}`"),
             ),
-            StorageError::KeyNeeded(KeyNeeded { from, to }) => Self::InvalidRequest {
-                message: format!(
-                    "`api_key` is required where the provider's address changes from {from} to {to}: the stored key must not be sent elsewhere. Give the key of the new address in the same call."
-                ),
-                param: Some("api_key".to_owned()),
-                code: "missing_field",
-            },
+            StorageError::ProviderRefused(refused) => refused.into(),
             StorageError::KeyRevoked => Self::Conflict {
                 message: "This key is revoked, for good. Issue a new one.".to_owned(),
                 param: None,
@@ -365,6 +359,38 @@ impl From<StorageError> for GatewayError {
                 log::error!("storage failed: {reason}");
                 Self::Internal
             }
+        }
+    }
+}
+
+impl From<ProviderRefused> for GatewayError {
+    fn from(refused: ProviderRefused) -> Self {
+        let missing = |param: &str, message| Self::InvalidRequest {
+            message,
+            param: Some(param.to_owned()),
+            code: "missing_field",
+        };
+        match refused {
+            ProviderRefused::NoAddress(kind) => missing(
+                "base_url",
+                format!(
+                    "`base_url` is required: the kind `{}` has no address of its own.",
+                    kind.as_str()
+                ),
+            ),
+            ProviderRefused::NoKey(kind) => Self::invalid_field(
+                "api_key",
+                format_args!(
+                    "must not be empty: a provider of the kind `{}` asks for one",
+                    kind.as_str()
+                ),
+            ),
+            ProviderRefused::SecretNeeded { secret, from, to } => missing(
+                secret,
+                format!(
+                    "`{secret}` is required where the provider's address changes from {from} to {to}: what is stored must not be sent elsewhere. Give what the new address is to be sent in the same call."
+                ),
+            ),
         }
     }
 }

@@ -10,7 +10,10 @@ use derive_more::{Display, Error};
 pub use self::address::{DatabaseUrl, RedisUrl};
 use self::sources::{File, Found, is_set};
 use crate::{
-    domain::{AdminKeys, EncryptionKey, Keyring, Secret},
+    domain::{
+        AdminKeys, EncryptionKey, Keyring, Secret,
+        duration::{parse_duration as duration, show_duration as show, split_unit},
+    },
     telemetry,
 };
 
@@ -509,26 +512,6 @@ fn positive<T: FromStr<Err: fmt::Display> + PartialOrd + From<u8>>(
     }
 }
 
-/// `100ms`, `10s`, `15m`, `2h`; a bare number is seconds.
-fn duration(text: &str) -> Result<Duration, String> {
-    let (number, unit) = split_unit(text)?;
-    let milliseconds = match unit {
-        "ms" => 1,
-        "" | "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => {
-            return Err(format!(
-                "has the unknown unit `{unit}` (known: ms, s, m, h)"
-            ));
-        }
-    };
-    number
-        .checked_mul(milliseconds)
-        .map(Duration::from_millis)
-        .ok_or_else(|| "is too long".to_owned())
-}
-
 /// `32MiB`, `64KiB`, or plain bytes; at least one.
 fn size(text: &str) -> Result<usize, String> {
     let (number, unit) = split_unit(text)?;
@@ -550,15 +533,6 @@ fn size(text: &str) -> Result<usize, String> {
     }
 }
 
-fn split_unit(text: &str) -> Result<(u64, &str), String> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let number = number
-        .parse()
-        .map_err(|_| "must begin with a whole number".to_owned())?;
-    Ok((number, unit.trim()))
-}
-
 fn show_key(key: Option<&EncryptionKey>) -> String {
     key.map(|key| format!("[secret {}]", key.id()))
         .unwrap_or_default()
@@ -566,18 +540,6 @@ fn show_key(key: Option<&EncryptionKey>) -> String {
 
 fn show_secret(secret: Option<&Secret>) -> String {
     secret.map(Secret::to_string).unwrap_or_default()
-}
-
-/// The longest unit that shows the duration as a whole number.
-fn show(duration: Duration) -> String {
-    let ms = duration.as_millis();
-    match ms {
-        0 => "0".to_owned(),
-        _ if ms.is_multiple_of(3_600_000) => format!("{}h", ms / 3_600_000),
-        _ if ms.is_multiple_of(60_000) => format!("{}m", ms / 60_000),
-        _ if ms.is_multiple_of(1_000) => format!("{}s", ms / 1_000),
-        _ => format!("{ms}ms"),
-    }
 }
 
 fn cache_prefix(text: &str) -> Result<String, String> {

@@ -8,18 +8,22 @@
 #[allow(dead_code, reason = "the gateway's own tests use the rest")]
 mod storage;
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc, time::Duration};
 
 use llm_gateway::{
     Settings,
     domain::{
-        BaseUrl, KeyHash, ModelChange, Name, NewModel, NewProvider, PlainKey, Provider,
-        ProviderChange, ProviderKind, Route, Secret,
+        BaseUrl, FixedHeaders, KeyHash, ModelChange, Name, NewModel, NewProvider, PlainKey,
+        Provider, ProviderChange, ProviderKind, Route, Secret, Timeouts,
     },
     storage::{
         Page, StorageError,
         database::{self, Batch, Database, Delta, Entry, Stamp},
     },
+};
+use sqlx::{
+    ConnectOptions as _, Connection as _, PgConnection, migrate::Migrator,
+    sqlite::SqliteConnectOptions,
 };
 use storage::TestStorage;
 use tokio::sync::mpsc;
@@ -85,9 +89,11 @@ fn name(text: &str) -> Name {
 fn new_provider(text: &str) -> NewProvider {
     NewProvider {
         name: name(text),
-        kind: ProviderKind::OpenAi,
+        kind: ProviderKind::OPENAI,
         api_key: Secret::new("sk-provider"),
         base_url: None,
+        headers: FixedHeaders::default(),
+        timeouts: Timeouts::default(),
     }
 }
 
@@ -122,6 +128,112 @@ fn entries(delta: Delta) -> Told {
             (stamp, keys, routes)
         }
     }
+}
+
+/// Makes the tables what they were when `version` was the newest migration.
+async fn migrate_to(storage: &TestStorage, version: i64) {
+    let migrations = |kind: &str| format!("{}/migrations/{kind}", env!("CARGO_MANIFEST_DIR"));
+    match storage {
+        TestStorage::Sqlite { folder } => {
+            std::fs::create_dir_all(folder).unwrap();
+            let options = SqliteConnectOptions::new().filename(folder.join("gateway.db"));
+            let mut connection = options.create_if_missing(true).connect().await.unwrap();
+            let migrations = Migrator::new(Path::new(&migrations("sqlite")))
+                .await
+                .unwrap();
+            migrations.run_to(version, &mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        }
+        TestStorage::Postgres { .. } => {
+            let mut connection = PgConnection::connect(&storage.url()).await.unwrap();
+            let migrations = Migrator::new(Path::new(&migrations("postgres")))
+                .await
+                .unwrap();
+            migrations.run_to(version, &mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        }
+    }
+}
+
+/// The tables as every release has left them since the first; what they hold outlives an upgrade.
+#[actix_rt::test]
+async fn a_database_of_the_first_release_is_migrated_with_its_contents() {
+    let storage = TestStorage::new().await;
+    migrate_to(&storage, 1).await;
+    let insert = match storage {
+        TestStorage::Sqlite { .. } => {
+            "INSERT INTO providers (id, name, kind, base_url, api_key) VALUES \
+             (randomblob(16), 'old', 'openai', 'https://api.example/v1', 'sk-old')"
+        }
+        TestStorage::Postgres { .. } => {
+            "INSERT INTO providers (id, name, kind, base_url, api_key) VALUES \
+             (gen_random_uuid(), 'old', 'openai', 'https://api.example/v1', 'sk-old')"
+        }
+    };
+    storage.execute(insert).await;
+    let database = open(&storage);
+    database.prepare().await.unwrap();
+    let providers = database.providers(ALL).await.unwrap();
+    assert_eq!(providers.len(), 1);
+    let old = &providers[0];
+    assert_eq!((old.name.as_str(), old.api_key.stored()), ("old", "sk-old"));
+    assert_eq!(old.headers, FixedHeaders::default());
+    assert_eq!(old.timeouts, Timeouts::default());
+    database.close().await;
+}
+
+#[actix_rt::test]
+async fn what_a_provider_was_given_reads_back_and_is_in_its_models_routes() {
+    let fixture = Fixture::new().await;
+    let new = NewProvider {
+        headers: FixedHeaders::parse([("X-Title", "a \"b\" c"), ("x-secret", "0123456789abcdef")])
+            .unwrap(),
+        timeouts: Timeouts {
+            connect: Some(Duration::from_millis(1)),
+            response: None,
+            idle: Some(Timeouts::LONGEST),
+        },
+        ..new_provider("p")
+    };
+    let created = fixture
+        .database
+        .create_provider(new.clone())
+        .await
+        .unwrap()
+        .value;
+    let found = fixture
+        .database
+        .provider(created.id)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (&found.headers, found.timeouts),
+        (&new.headers, new.timeouts)
+    );
+
+    let model = new_model("m", created.id);
+    let model = fixture.database.create_model(model).await.unwrap().value;
+    let found = route(&fixture.database, "m").await.unwrap();
+    assert_eq!(
+        (&found.headers, found.timeouts),
+        (&new.headers, new.timeouts)
+    );
+    assert_eq!(found.created_at, model.created_at);
+
+    let change = ProviderChange {
+        headers: Some(FixedHeaders::default()),
+        timeouts: Some(Timeouts::default()),
+        ..ProviderChange::default()
+    };
+    fixture
+        .database
+        .update_provider(created.id, change)
+        .await
+        .unwrap();
+    let reset = route(&fixture.database, "m").await.unwrap();
+    assert!(reset.headers.is_empty());
+    assert_eq!(reset.timeouts, Timeouts::default());
 }
 
 #[actix_rt::test]

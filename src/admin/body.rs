@@ -1,6 +1,8 @@
 //! JSON bodies: read within a limit, fields that know whether they were given, and refusals that
 //! name the field but never repeat its value, which may be a secret.
 
+use std::time::Duration;
+
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest,
     dev::Payload,
@@ -14,7 +16,7 @@ use uuid::Uuid;
 
 use super::item::parse_id;
 use crate::{
-    domain::{BaseUrl, Invalid, Name, ProviderKind, Secret},
+    domain::{BaseUrl, FixedHeaders, Invalid, Name, ProviderKind, Secret, Timeouts},
     error::GatewayError,
 };
 
@@ -192,8 +194,60 @@ impl FromJson for BaseUrl {
 }
 
 impl FromJson for Secret {
+    /// Whether an empty one will do depends on the kind of provider.
     fn from_json(value: &Value) -> Result<Self, Invalid> {
-        Self::parse_for_header(text(value)?)
+        match text(value)?.trim() {
+            "" => Ok(Self::default()),
+            text => Self::parse_for_header(text),
+        }
+    }
+}
+
+impl FromJson for FixedHeaders {
+    fn from_json(value: &Value) -> Result<Self, Invalid> {
+        let not_texts = || Invalid::new("must be an object of names and values, both strings");
+        let object = value.as_object().ok_or_else(not_texts)?;
+        let pairs: Option<Vec<_>> = object
+            .iter()
+            .map(|(name, value)| Some((name.as_str(), value.as_str()?)))
+            .collect();
+        Self::parse(pairs.ok_or_else(not_texts)?)
+    }
+}
+
+impl FromJson for Timeouts {
+    fn from_json(value: &Value) -> Result<Self, Invalid> {
+        let object = value.as_object().ok_or_else(|| {
+            Invalid::new("must be an object with `connect`, `response` and `idle`")
+        })?;
+        let mut timeouts = Self::default();
+        for (name, value) in object {
+            let place = match name.as_str() {
+                "connect" => &mut timeouts.connect,
+                "response" => &mut timeouts.response,
+                "idle" => &mut timeouts.idle,
+                _ => {
+                    return Err(Invalid::new(
+                        "must have no other members than `connect`, `response` and `idle`",
+                    ));
+                }
+            };
+            *place = limit(value).map_err(|problem| {
+                Invalid::new(format!(
+                    "has an unusable `{name}`, which {problem}, for example \"30s\""
+                ))
+            })?;
+        }
+        Ok(timeouts)
+    }
+}
+
+/// Null is the limit that the settings have.
+fn limit(value: &Value) -> Result<Option<Duration>, Invalid> {
+    match value {
+        Value::Null => Ok(None),
+        Value::String(text) => Timeouts::parse_one(text).map(Some),
+        _ => Err(Invalid::new("must be a duration as a string")),
     }
 }
 

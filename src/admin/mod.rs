@@ -8,6 +8,7 @@ mod item;
 mod keys;
 mod models;
 mod page;
+mod provider_kinds;
 mod providers;
 
 use std::sync::Arc;
@@ -44,6 +45,7 @@ pub fn scope(guard: Arc<AdminGuard>) -> impl HttpServiceFactory {
                 .route(put().to(providers::change))
                 .route(delete().to(providers::delete)),
         )
+        .service(resource("/provider-kinds", "GET, HEAD").route(get().to(provider_kinds::list)))
         .service(
             resource("/models", "GET, HEAD, POST")
                 .route(get().to(models::list))

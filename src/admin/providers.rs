@@ -1,5 +1,7 @@
 //! Providers: register, list, show, change, delete.
 
+use std::collections::BTreeMap;
+
 use actix_web::{HttpResponse, web::Data};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -12,7 +14,10 @@ use super::{
     page::PageQuery,
 };
 use crate::{
-    domain::{BaseUrl, Name, NewProvider, Provider, ProviderChange, ProviderKind, Secret},
+    domain::{
+        BaseUrl, FixedHeaders, Name, NewProvider, Provider, ProviderChange, ProviderKind, Secret,
+        Timeouts, duration::show_duration,
+    },
     error::GatewayError,
     storage::Storage,
 };
@@ -26,6 +31,10 @@ pub(super) struct RegisterProvider {
     api_key: Field<Secret>,
     /// Left out or null: the kind's own address.
     base_url: Field<BaseUrl>,
+    /// Left out or null: none.
+    headers: Field<FixedHeaders>,
+    /// Left out or null: those of the settings.
+    timeouts: Field<Timeouts>,
 }
 
 /// Body of `PUT /admin/providers/{id}`. What is left out stays as it is.
@@ -37,6 +46,10 @@ pub(super) struct ChangeProvider {
     api_key: Field<Secret>,
     /// Null: back to the kind's own address.
     base_url: Field<BaseUrl>,
+    /// Null: none any more.
+    headers: Field<FixedHeaders>,
+    /// Null: back to those of the settings.
+    timeouts: Field<Timeouts>,
     is_active: Field<bool>,
 }
 
@@ -47,12 +60,24 @@ struct ProviderView {
     name: String,
     kind: ProviderKind,
     base_url: String,
+    /// Empty where there is no key.
     api_key_preview: String,
+    /// Values may be secrets, so they are shown as a key is.
+    headers_preview: BTreeMap<String, String>,
+    timeouts: TimeoutsView,
     is_active: bool,
     #[serde(serialize_with = "utc")]
     created_at: DateTime<Utc>,
     #[serde(serialize_with = "utc")]
     updated_at: DateTime<Utc>,
+}
+
+/// Null where the settings decide.
+#[derive(Serialize)]
+struct TimeoutsView {
+    connect: Option<String>,
+    response: Option<String>,
+    idle: Option<String>,
 }
 
 pub(super) async fn list(storage: Data<Storage>, page: PageQuery) -> Answer {
@@ -89,11 +114,30 @@ impl TryFrom<RegisterProvider> for NewProvider {
     type Error = GatewayError;
 
     fn try_from(body: RegisterProvider) -> Result<Self, GatewayError> {
+        let (name, kind) = (body.name.required("name")?, body.kind.required("kind")?);
+        let api_key = match kind.needs_key() {
+            true => body.api_key.required("api_key")?,
+            false => body
+                .api_key
+                .nullable("api_key")?
+                .flatten()
+                .unwrap_or_default(),
+        };
         Ok(Self {
-            name: body.name.required("name")?,
-            kind: body.kind.required("kind")?,
-            api_key: body.api_key.required("api_key")?,
+            name,
+            kind,
+            api_key,
             base_url: body.base_url.nullable("base_url")?.flatten(),
+            headers: body
+                .headers
+                .nullable("headers")?
+                .flatten()
+                .unwrap_or_default(),
+            timeouts: body
+                .timeouts
+                .nullable("timeouts")?
+                .flatten()
+                .unwrap_or_default(),
         })
     }
 }
@@ -107,6 +151,14 @@ impl TryFrom<ChangeProvider> for ProviderChange {
             kind: body.kind.optional("kind")?,
             api_key: body.api_key.optional("api_key")?,
             base_url: body.base_url.nullable("base_url")?,
+            headers: body
+                .headers
+                .nullable("headers")?
+                .map(Option::unwrap_or_default),
+            timeouts: body
+                .timeouts
+                .nullable("timeouts")?
+                .map(Option::unwrap_or_default),
             is_active: body.is_active.optional("is_active")?,
         })
     }
@@ -119,10 +171,25 @@ impl From<Provider> for ProviderView {
             name: provider.name.into_string(),
             kind: provider.kind,
             base_url: provider.base_url.to_string(),
-            api_key_preview: provider.api_key.preview(),
+            api_key_preview: match provider.api_key.is_empty() {
+                true => String::new(),
+                false => provider.api_key.preview(),
+            },
+            headers_preview: provider.headers.previews(),
+            timeouts: TimeoutsView::from(provider.timeouts),
             is_active: provider.is_active,
             created_at: provider.created_at,
             updated_at: provider.updated_at,
+        }
+    }
+}
+
+impl From<Timeouts> for TimeoutsView {
+    fn from(timeouts: Timeouts) -> Self {
+        Self {
+            connect: timeouts.connect.map(show_duration),
+            response: timeouts.response.map(show_duration),
+            idle: timeouts.idle.map(show_duration),
         }
     }
 }

@@ -3,7 +3,9 @@
 use derive_more::{Display, Error};
 use uuid::Uuid;
 
-use super::{BaseUrl, Model, Name, Provider, ProviderKey, ProviderKind, Secret};
+use super::{
+    BaseUrl, FixedHeaders, Model, Name, Provider, ProviderKey, ProviderKind, Secret, Timeouts,
+};
 
 /// A provider to register.
 #[derive(Clone, Debug)]
@@ -12,10 +14,14 @@ pub struct NewProvider {
     pub name: Name,
     /// What it speaks.
     pub kind: ProviderKind,
-    /// The key that it issued to us.
+    /// The key that it issued to us; empty where it asks for none.
     pub api_key: Secret,
     /// `None`: the kind's own address.
     pub base_url: Option<BaseUrl>,
+    /// What each of its requests carries besides.
+    pub headers: FixedHeaders,
+    /// How long it may take.
+    pub timeouts: Timeouts,
 }
 
 /// A change of a provider; `None` leaves a field as it is.
@@ -29,6 +35,10 @@ pub struct ProviderChange {
     pub api_key: Option<Secret>,
     /// Another address; `Some(None)` goes back to the kind's own.
     pub base_url: Option<Option<BaseUrl>>,
+    /// Other headers, in place of all that it has.
+    pub headers: Option<FixedHeaders>,
+    /// Other limits, in place of all that it has.
+    pub timeouts: Option<Timeouts>,
     /// Switches it on or off.
     pub is_active: Option<bool>,
 }
@@ -38,24 +48,22 @@ impl ProviderChange {
     /// was the old kind's own. `seal` makes of a new key what is stored.
     ///
     /// # Errors
-    /// [`KeyNeeded`]
+    /// What its kind needs is missing, or a secret would be sent elsewhere.
     pub fn apply(
         self,
         provider: &mut Provider,
         seal: impl FnOnce(Secret) -> ProviderKey,
-    ) -> Result<(), KeyNeeded> {
-        let had_default = provider.base_url == provider.kind.default_base_url();
+    ) -> Result<(), ProviderRefused> {
         let kind = self.kind.unwrap_or(provider.kind);
-        let base_url = match self.base_url {
-            Some(Some(url)) => url,
+        let had_default = Some(&provider.base_url) == provider.kind.default_base_url().as_ref();
+        let base_url = match &self.base_url {
+            Some(Some(url)) => Some(url.clone()),
             Some(None) => kind.default_base_url(),
             None if had_default => kind.default_base_url(),
-            None => provider.base_url.clone(),
+            None => Some(provider.base_url.clone()),
         };
-        let (from, to) = (provider.base_url.origin(), base_url.origin());
-        if from != to && self.api_key.is_none() {
-            return Err(KeyNeeded { from, to });
-        }
+        let base_url = base_url.ok_or(ProviderRefused::NoAddress(kind))?;
+        self.check_origin(provider, &base_url)?;
         provider.kind = kind;
         provider.base_url = base_url;
         if let Some(name) = self.name {
@@ -64,20 +72,51 @@ impl ProviderChange {
         if let Some(api_key) = self.api_key {
             provider.api_key = seal(api_key);
         }
+        if let Some(headers) = self.headers {
+            provider.headers = headers;
+        }
+        provider.timeouts = self.timeouts.unwrap_or(provider.timeouts);
         provider.is_active = self.is_active.unwrap_or(provider.is_active);
-        Ok(())
+        provider.check_key()
+    }
+
+    /// What was stored for one origin isn't sent to another. Whoever wants that has to know it, or
+    /// everybody who may change a provider could read its secrets.
+    fn check_origin(&self, provider: &Provider, to: &BaseUrl) -> Result<(), ProviderRefused> {
+        let (from, to) = (provider.base_url.origin(), to.origin());
+        let secret = if self.api_key.is_none() && !provider.api_key.is_empty() {
+            "api_key"
+        } else if self.headers.is_none() && !provider.headers.is_empty() {
+            "headers"
+        } else {
+            return Ok(());
+        };
+        match from == to {
+            true => Ok(()),
+            false => Err(ProviderRefused::SecretNeeded { secret, from, to }),
+        }
     }
 }
 
-/// The stored key was about to be sent to another origin. Whoever wants that has to know the key,
-/// or everybody who may change a provider could read its key.
+/// Why a provider can't be as it was asked for.
 #[derive(Clone, Debug, Display, Error, PartialEq, Eq)]
-#[display("the address would change from {from} to {to}, and with it who is sent the stored key")]
-pub struct KeyNeeded {
-    /// Scheme, host and port of the present address.
-    pub from: String,
-    /// Of the one asked for.
-    pub to: String,
+pub enum ProviderRefused {
+    /// Its kind has no address of its own.
+    #[display("a provider of the kind {_0:?} needs a base_url")]
+    NoAddress(#[error(not(source))] ProviderKind),
+    /// Its kind can't be used without a key.
+    #[display("a provider of the kind {_0:?} needs an api_key")]
+    NoKey(#[error(not(source))] ProviderKind),
+    /// What is stored was about to be sent to another origin.
+    #[display("the address would change from {from} to {to}, and with it who is sent `{secret}`")]
+    SecretNeeded {
+        /// The field that holds it.
+        secret: &'static str,
+        /// Scheme, host and port of the present address.
+        from: String,
+        /// Of the one asked for.
+        to: String,
+    },
 }
 
 /// A model to map.

@@ -2,23 +2,30 @@
 
 mod admin_keys;
 mod change;
+pub(crate) mod duration;
+mod fixed_headers;
 mod model;
 mod name;
 mod provider;
 mod provider_key;
+mod provider_kind;
 mod secret;
+mod timeouts;
 mod user_key;
 
 use derive_more::{Display, Error};
 
 pub use self::{
     admin_keys::{AdminKeyId, AdminKeys},
-    change::{KeyNeeded, ModelChange, NewModel, NewProvider, ProviderChange},
+    change::{ModelChange, NewModel, NewProvider, ProviderChange, ProviderRefused},
+    fixed_headers::FixedHeaders,
     model::{Model, Route},
     name::Name,
-    provider::{BaseUrl, Provider, ProviderKind},
+    provider::{BaseUrl, Provider},
     provider_key::{EncryptionKey, EncryptionKeyId, Keyring, ProviderKey},
+    provider_kind::{KeyHeader, ProviderKind},
     secret::Secret,
+    timeouts::Timeouts,
     user_key::{KeyHash, PlainKey, UserKey},
 };
 

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{BaseUrl, Name, NewModel, ProviderKey, ProviderKind};
+use super::{BaseUrl, FixedHeaders, Name, NewModel, ProviderKey, ProviderKind, Timeouts};
 
 /// A model mapping as stored.
 #[derive(Clone, Debug)]
@@ -56,6 +56,12 @@ pub struct Route {
     pub kind: ProviderKind,
     /// Where the provider is.
     pub base_url: BaseUrl,
-    /// The key that the provider issued to us.
+    /// The key that the provider issued to us; empty where it asks for none.
     pub api_key: ProviderKey,
+    /// What each of its requests carries besides.
+    pub headers: FixedHeaders,
+    /// How long the provider may take.
+    pub timeouts: Timeouts,
+    /// When the model was mapped.
+    pub created_at: DateTime<Utc>,
 }

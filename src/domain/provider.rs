@@ -3,67 +3,13 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 use uuid::Uuid;
 
-use super::{Invalid, Name, NewProvider, ProviderKey, Secret};
-
-/// What a provider speaks. Every kind is a row of one table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ProviderKind {
-    /// OpenAI itself, or anything that speaks exactly like it.
-    OpenAi,
-    /// <https://openrouter.ai>
-    OpenRouter,
-    /// Alibaba Cloud Model Studio, in its OpenAI-compatible mode.
-    DashScope,
-    /// Volcengine Ark.
-    Ark,
-}
-
-impl ProviderKind {
-    /// Every kind, in the order in which messages list them.
-    pub const ALL: [Self; 4] = [Self::OpenAi, Self::OpenRouter, Self::DashScope, Self::Ark];
-
-    const fn row(self) -> (&'static str, &'static str) {
-        match self {
-            Self::OpenAi => ("openai", "https://api.openai.com/v1"),
-            Self::OpenRouter => ("openrouter", "https://openrouter.ai/api/v1"),
-            Self::DashScope => (
-                "dashscope",
-                "https://dashscope.aliyuncs.com/compatible-mode/v1",
-            ),
-            Self::Ark => ("ark", "https://ark.cn-beijing.volces.com/api/v3"),
-        }
-    }
-
-    /// The name in JSON and in the database.
-    pub const fn as_str(self) -> &'static str {
-        self.row().0
-    }
-
-    /// Where the kind is served unless an operator says otherwise.
-    pub fn default_base_url(self) -> BaseUrl {
-        #[allow(clippy::expect_used, reason = "a test parses every row of the table")]
-        BaseUrl::parse(self.row().1).expect("the table holds usable addresses")
-    }
-
-    /// Reads a kind's name.
-    ///
-    /// # Errors
-    /// Names the kinds that exist.
-    pub fn parse(text: &str) -> Result<Self, Invalid> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-            .ok_or_else(|| {
-                let known = Self::ALL.map(Self::as_str).join(", ");
-                Invalid::new(format!("must be one of {known}"))
-            })
-    }
-}
+use super::{
+    FixedHeaders, Invalid, Name, NewProvider, ProviderKey, ProviderKind, ProviderRefused, Secret,
+    Timeouts,
+};
 
 /// An address under which a provider serves its API: `http` or `https`, a host, perhaps a port
 /// and a path; no credentials, query or fragment. Kept without a trailing slash.
@@ -160,8 +106,12 @@ pub struct Provider {
     pub kind: ProviderKind,
     /// Where it is.
     pub base_url: BaseUrl,
-    /// The key that it issued to us.
+    /// The key that it issued to us; empty where it asks for none.
     pub api_key: ProviderKey,
+    /// What each of its requests carries besides.
+    pub headers: FixedHeaders,
+    /// How long it may take.
+    pub timeouts: Timeouts,
     /// An inactive provider serves no model.
     pub is_active: bool,
     /// When it was registered.
@@ -172,21 +122,36 @@ pub struct Provider {
 
 impl Provider {
     /// A provider registered now; `seal` makes of its key what is stored.
+    ///
+    /// # Errors
+    /// What its kind needs is missing.
     pub fn new(
         id: Uuid,
         new: NewProvider,
         seal: impl FnOnce(Secret) -> ProviderKey,
         now: DateTime<Utc>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, ProviderRefused> {
+        let base_url = new.base_url.or_else(|| new.kind.default_base_url());
+        let provider = Self {
             id,
-            base_url: new.base_url.unwrap_or_else(|| new.kind.default_base_url()),
+            base_url: base_url.ok_or(ProviderRefused::NoAddress(new.kind))?,
             name: new.name,
             kind: new.kind,
             api_key: seal(new.api_key),
+            headers: new.headers,
+            timeouts: new.timeouts,
             is_active: true,
             created_at: now,
             updated_at: now,
+        };
+        provider.check_key()?;
+        Ok(provider)
+    }
+
+    pub(super) fn check_key(&self) -> Result<(), ProviderRefused> {
+        match self.kind.needs_key() && self.api_key.is_empty() {
+            true => Err(ProviderRefused::NoKey(self.kind)),
+            false => Ok(()),
         }
     }
 }
@@ -194,19 +159,6 @@ impl Provider {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_kind_is_read_back_and_has_a_usable_default_address() {
-        for kind in ProviderKind::ALL {
-            assert_eq!(ProviderKind::parse(kind.as_str()), Ok(kind));
-            assert_eq!(
-                serde_json::to_string(&kind).unwrap(),
-                format!("\"{}\"", kind.as_str())
-            );
-            assert_eq!(kind.default_base_url().as_str(), kind.row().1);
-        }
-        assert!(ProviderKind::parse("OpenAI").is_err());
-    }
 
     #[test]
     fn an_address_falls_into_its_parts() {

@@ -170,6 +170,11 @@ impl ProviderKey {
         self.opened.as_ref()
     }
 
+    /// Whether the provider asks for none.
+    pub fn is_empty(&self) -> bool {
+        self.opened.as_ref().is_some_and(Secret::is_empty)
+    }
+
     /// Whether it is stored as it would be stored now.
     pub fn is_stored_with(&self, key: Option<&EncryptionKey>) -> bool {
         let sealed_with = self

@@ -11,7 +11,7 @@ use super::Invalid;
 const MAX_HEADER_LENGTH: usize = 4096;
 
 /// A secret text. `Debug` and `Display` mask it; [`Secret::expose`] is the one way to read it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
@@ -45,6 +45,11 @@ impl Secret {
     /// The text itself. Every caller is a place where a secret leaves the process on purpose.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Compares in a time that depends on the lengths alone.

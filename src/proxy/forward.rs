@@ -60,6 +60,6 @@ async fn answer(
         return Ok(answer_at_once(exchange, every));
     }
     let response = path.upstream.send(&route, request, body).await?;
-    let idle_timeout = path.upstream.idle_timeout();
+    let idle_timeout = path.upstream.idle_timeout(&route);
     Ok(relay(response, request, route, idle_timeout, held))
 }

@@ -144,7 +144,7 @@ impl Exchange {
         drop(self.share);
         let refuse = |error| event(&in_words(error, self.dialect, &self.request));
         let response = sent.map_err(refuse)?;
-        let idle_timeout = upstream.idle_timeout();
+        let idle_timeout = upstream.idle_timeout(&self.route);
         if !response.status().is_success() {
             let status = response.status();
             let said = refusal(response, idle_timeout).await;

@@ -6,7 +6,7 @@ use actix_web::{
     HttpRequest,
     http::{
         Uri,
-        header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue},
+        header::{HOST, HeaderMap, HeaderName, HeaderValue},
     },
     web::Bytes,
 };
@@ -22,7 +22,10 @@ use super::{
     transport::{self, ConnectFailure, Failure, Reuse, Scheme, TransportError},
 };
 use crate::{
-    domain::Route, error::GatewayError, request_id::RequestId, settings::UpstreamSettings,
+    domain::{KeyHeader, Route},
+    error::GatewayError,
+    request_id::RequestId,
+    settings::UpstreamSettings,
 };
 
 /// The way to the providers. It belongs to one worker: awc's clients can't cross threads.
@@ -68,9 +71,9 @@ impl Upstream {
         }
     }
 
-    /// The longest that a provider may be silent in the middle of an answer.
-    pub fn idle_timeout(&self) -> Duration {
-        self.settings.idle_timeout
+    /// The longest that a route's provider may be silent in the middle of an answer.
+    pub(super) fn idle_timeout(&self, route: &Route) -> Duration {
+        route.timeouts.idle.unwrap_or(self.settings.idle_timeout)
     }
 
     /// Sends a caller's request with another body and the provider's key. Returns when the head of
@@ -81,8 +84,10 @@ impl Upstream {
         request: &HttpRequest,
         body: RequestBody,
     ) -> Result<ClientResponse, GatewayError> {
-        let limit = self.settings.response_timeout;
+        let response_timeout = self.settings.response_timeout;
+        let limit = route.timeouts.response.unwrap_or(response_timeout);
         let attempts = self.attempt_twice(route, request, body);
+        let attempts = transport::connecting_within(route.timeouts.connect, attempts);
         let error = match timeout(limit, attempts).await {
             Ok(Ok(response)) => return Ok(response),
             Ok(Err(error)) => error,
@@ -154,13 +159,25 @@ fn provider_headers(route: &Route, asked: &HeaderMap) -> Result<HeaderMap, SendE
     let mut headers = headers::for_provider(asked);
     let host = HeaderValue::from_str(route.base_url.host_header());
     headers.insert(HOST, host.map_err(|_| SendError::UnusableRoute("host"))?);
-    headers.insert(AUTHORIZATION, bearer(route)?);
+    for (name, value) in route.kind.default_headers() {
+        let name = HeaderName::from_static(name);
+        if !headers.contains_key(&name) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    }
+    for (name, value) in route.headers.iter() {
+        headers.insert(name.clone(), value.clone());
+    }
+    if !route.api_key.is_empty() {
+        let header = route.kind.key_header();
+        headers.insert(HeaderName::from_static(header.name), key(route, header)?);
+    }
     Ok(headers)
 }
 
-fn bearer(route: &Route) -> Result<HeaderValue, SendError> {
-    let key = route.api_key.opened().ok_or(SendError::SealedKey)?;
-    let value = format!("Bearer {}", key.expose());
+fn key(route: &Route, header: KeyHeader) -> Result<HeaderValue, SendError> {
+    let api_key = route.api_key.opened().ok_or(SendError::SealedKey)?;
+    let value = [header.prefix, api_key.expose()].concat();
     let mut value = HeaderValue::from_maybe_shared(Bytes::from(value))
         .map_err(|_| SendError::UnusableRoute("API key"))?;
     value.set_sensitive(true);

@@ -3,7 +3,7 @@
 use derive_more::{Display, Error, From};
 use uuid::Uuid;
 
-use crate::domain::KeyNeeded;
+use crate::domain::ProviderRefused;
 
 /// A failure of storage. A missing row is `None`, not an error.
 #[derive(Clone, Debug, Display, Error, From, PartialEq, Eq)]
@@ -28,10 +28,10 @@ pub enum StorageError {
         /// The id asked for.
         id: Uuid,
     },
-    /// A provider's address was to change without its key.
+    /// A provider can't be as it was asked for.
     #[display("{_0}")]
     #[from]
-    KeyNeeded(KeyNeeded),
+    ProviderRefused(ProviderRefused),
     /// A key was to be rotated that is revoked.
     #[display("the key is revoked")]
     KeyRevoked,

@@ -21,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use redis::{
     AsyncConnectionConfig, Client, FromRedisValue, Pipeline, RedisError, Script,
     aio::MultiplexedConnection, pipe,
@@ -34,7 +35,7 @@ use super::{
     database::{Batch, Stamp},
 };
 use crate::{
-    domain::{BaseUrl, KeyHash, Keyring, ProviderKind, Route},
+    domain::{BaseUrl, FixedHeaders, KeyHash, Keyring, ProviderKind, Route, Timeouts},
     settings::CacheSettings,
 };
 
@@ -436,26 +437,50 @@ impl FromStr for Mark {
     }
 }
 
+/// The form of [`StoredRoute`]. To be raised where an older program's entry would make a request
+/// other than it has to be: replicas of two versions share Redis during an upgrade, and what one
+/// of them doesn't know of, it doesn't write. An entry of another form is as good as a Redis that
+/// can't be asked: the database is.
+const FORM: u32 = 2;
+
 /// A route as it travels to Redis and back. The provider's key is among it as the database has it:
 /// sealed, where it is sealed there.
 #[derive(Serialize, Deserialize)]
 struct StoredRoute {
+    #[serde(default)]
+    form: u32,
+    #[serde(default)]
     provider_id: Uuid,
     provider_model: String,
     provider_name: String,
     kind: ProviderKind,
     base_url: String,
     api_key: String,
+    #[serde(default)]
+    headers: String,
+    #[serde(default)]
+    timeouts_ms: [Option<u64>; 3],
+    #[serde(default)]
+    created_at: DateTime<Utc>,
 }
 
 fn route_to_json(route: &Route) -> String {
     let stored = StoredRoute {
+        form: FORM,
         provider_id: route.provider_id,
         provider_model: route.provider_model.clone(),
         provider_name: route.provider_name.clone(),
         kind: route.kind,
         base_url: route.base_url.to_string(),
         api_key: route.api_key.stored().to_owned(),
+        headers: route.headers.to_json(),
+        timeouts_ms: [
+            route.timeouts.connect,
+            route.timeouts.response,
+            route.timeouts.idle,
+        ]
+        .map(|limit| limit.and_then(|limit| u64::try_from(limit.as_millis()).ok())),
+        created_at: route.created_at,
     };
     // A struct of strings always serialises; an empty text would read back as "not whole".
     serde_json::to_string(&stored).unwrap_or_default()
@@ -463,6 +488,10 @@ fn route_to_json(route: &Route) -> String {
 
 fn route_from_json(json: &str, keyring: &Keyring) -> Option<Route> {
     let stored: StoredRoute = serde_json::from_str(json).ok()?;
+    if stored.form != FORM {
+        return None;
+    }
+    let [connect, response, idle] = stored.timeouts_ms.map(|ms| ms.map(Duration::from_millis));
     Some(Route {
         provider_id: stored.provider_id,
         provider_model: stored.provider_model,
@@ -470,6 +499,13 @@ fn route_from_json(json: &str, keyring: &Keyring) -> Option<Route> {
         kind: stored.kind,
         base_url: BaseUrl::parse(&stored.base_url).ok()?,
         api_key: keyring.open(stored.provider_id, stored.api_key),
+        headers: FixedHeaders::from_json(&stored.headers).ok()?,
+        timeouts: Timeouts {
+            connect,
+            response,
+            idle,
+        },
+        created_at: stored.created_at,
     })
 }
 
@@ -495,14 +531,32 @@ mod tests {
             provider_id: id,
             provider_model: "qwen-max".to_owned(),
             provider_name: "Ali \"Cloud\"".to_owned(),
-            kind: ProviderKind::DashScope,
-            base_url: ProviderKind::DashScope.default_base_url(),
+            kind: ProviderKind::OPENAI,
+            base_url: ProviderKind::OPENAI.default_base_url().unwrap(),
             api_key: ProviderKey::new(id, Secret::new("sk-1"), None),
+            headers: FixedHeaders::parse([("x-title", "a \"b\"")]).unwrap(),
+            timeouts: Timeouts {
+                connect: Some(Duration::from_millis(5)),
+                response: None,
+                idle: Some(Timeouts::LONGEST),
+            },
+            created_at: Utc::now(),
         };
         let keyring = Keyring::default();
         let json = route_to_json(&route);
         assert_eq!(route_from_json(&json, &keyring), Some(route));
         assert_eq!(route_from_json("", &keyring), None);
+    }
+
+    #[test]
+    fn a_route_of_another_form_is_not_believed() {
+        let written_before_there_were_forms = r#"{"provider_model":"m","provider_name":"p",
+            "kind":"openai","base_url":"https://api.openai.com/v1","api_key":"sk-1"}"#;
+        let keyring = Keyring::default();
+        assert_eq!(
+            route_from_json(written_before_there_were_forms, &keyring),
+            None
+        );
     }
 
     #[test]

@@ -175,7 +175,7 @@ providers_are_managed() {
   run provider update "$id" --api-key @- <<<sk-provider-secret-4
   check "a key from standard input" output_is '.api_key_preview | endswith("et-4")' true
   run provider update "$id" --base-url http://127.0.0.1:9/v1
-  check "another address without its key" error_says '`api_key` is required where'
+  check "another address without its key" error_says "is required where"
   OTHER=sk-provider-secret-4 run provider update "$id" --name main --base-url http://127.0.0.1:9/v1 --api-key env:OTHER --inactive
   check "several changes" output_is '[.name, .base_url, .is_active]' '["main","http://127.0.0.1:9/v1",false]'
   run provider update main --active
@@ -183,6 +183,21 @@ providers_are_managed() {
   PROVIDER_API_KEY=sk-provider-secret-5 run provider add main --kind openai
   check "a name twice" error_says "the gateway answered 409: "
   PROVIDER_API_KEY=sk-provider-secret-6 run provider add spare --kind openrouter
+  HEADERS='{"X-Title": "My App", "x-secret": "sk-provider-secret-7"}' run provider update main --headers env:HEADERS --timeouts connect=5s,idle=120s
+  check "headers and timeouts" output_is '[.headers_preview, .timeouts.connect, .timeouts.idle]' '[{"x-secret":"sk-p…et-7","x-title":"…"},"5s","2m"]'
+  run provider update main --headers none --timeouts none
+  check "and none" output_is '[.headers_preview, .timeouts.connect, .timeouts.idle]' '[{},null,null]'
+  run provider update main --timeouts connect
+  check "limits of another form" status_is 2
+  HEADERS='{' run provider update main --headers env:HEADERS
+  check "headers that are no JSON" error_says "not a JSON object"
+  run provider kinds
+  check "kinds" output_is '[.[] | select(.name == "azure") | .api_key_header, .base_url]' '["api-key",null]'
+  run provider add nokey --kind ollama
+  check "a kind that may do without a key" output_is .api_key_preview '""'
+  run provider delete nokey
+  run provider add nokey --kind openai
+  check "a kind that may not" error_says "api_key"
   run provider list
   check "list" output_is '[.[].name] | sort' '["main","spare"]'
   run provider delete spare
@@ -281,7 +296,9 @@ wanted() {
   "providers": [
     {"name": " file provider ", "kind": "openai", "api_key": {"file": "keys/provider"},
      "base_url": "http://127.0.0.1:9/v1/"},
-    {"name": "off", "kind": "ark", "api_key": "short", "is_active": false}
+    {"name": "off", "kind": "ark", "api_key": "short", "is_active": false},
+    {"name": "keyless", "kind": "ollama", "headers": {"X-Title": "sk-provider-secret-10"},
+     "timeouts": {"connect": "60s", "idle": null}}
   ],
   "models": [
     {"name": "one", "provider": "file provider", "provider_model_name": "uno"},
@@ -306,6 +323,9 @@ a_file_is_made_true() {
   check "the provider" output_is '[.kind, (.api_key_preview | endswith("et-7"))]' '["openai",true]'
   run provider show off
   check "the inactive provider" output_is .is_active false
+  run provider show keyless
+  check "the one without a key" output_is '[.api_key_preview, .headers_preview, .timeouts]' \
+    '["",{"x-title":"sk-p…t-10"},{"connect":"1m","response":null,"idle":null}]'
   run model show one
   check "the model" output_is '[.provider_name, .provider_model_name]' '["file provider","uno"]'
   run model show two
@@ -343,9 +363,10 @@ differences_are_mended() {
   run model update one --provider-model other --inactive
   OTHER=sk-provider-secret-7 run provider update 'file provider' --base-url http://127.0.0.1:10/v1 --api-key env:OTHER
   echo sk-provider-secret-9 >"$WORK/wanted/keys/provider"
-  jq '.models[0].is_active = true' "$WORK/wanted/again.json" >"$WORK/wanted/changed.json"
+  jq '.models[0].is_active = true | .providers[2].timeouts.idle = "2m" | .providers[2].headers["X-Title"] = "Another title of this"' "$WORK/wanted/again.json" >"$WORK/wanted/changed.json"
   run provision "$WORK/wanted/changed.json"
   check "the provider" error_says "update provider file provider: api_key, base_url"
+  check "headers and timeouts" error_says "update provider keyless: headers, timeouts"
   check "the model" error_says "update model one: is_active, provider_model_name"
   run provider show 'file provider'
   check "the new provider key" output_is '.api_key_preview | endswith("et-9")' true

@@ -18,6 +18,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
+use crate::domain::Timeouts;
+
 use super::{ConnectFailure, Failure, Transport, TransportError, parking::Parking, socket::Socket};
 
 /// An idle connection is kept for less than the 60 s after which the commonest load balancers
@@ -34,6 +36,22 @@ const LIFETIME: Duration = Duration::from_secs(60 * 60);
 /// Silence after which the kernel probes the provider. A model may think for minutes before its
 /// first byte, and NAT gateways forget a silent connection after as little as 350 s.
 const PROBE_AFTER: Duration = Duration::from_secs(45);
+
+tokio::task_local! {
+    /// The time limit for a connection that the present request opens, where it has one of its
+    /// own. awc has one client, and one connector, for all requests; the connector runs within
+    /// the request's own future.
+    static CONNECT_TIMEOUT: Duration;
+}
+
+/// Runs a request, whose connections are opened within `limit` instead of the client's own time
+/// limit.
+pub async fn connecting_within<T>(limit: Option<Duration>, request: impl Future<Output = T>) -> T {
+    match limit {
+        Some(limit) => CONNECT_TIMEOUT.scope(limit, request).await,
+        None => request.await,
+    }
+}
 
 /// How a client's connections are secured.
 #[derive(Clone)]
@@ -63,7 +81,8 @@ pub fn client(scheme: Scheme, reuse: Reuse, connect_timeout: Duration) -> awc::C
 }
 
 pub(super) fn client_over(connector: Connector) -> awc::Client {
-    let clock = connector.timeout.saturating_add(Duration::from_secs(5));
+    let longest = connector.timeout.max(Timeouts::LONGEST);
+    let clock = longest.saturating_add(Duration::from_secs(5));
     let pool = awc::Connector::new()
         .connector(connector)
         // The connector keeps the time itself, to say which step was slow; awc's own clock (5 s
@@ -129,7 +148,10 @@ impl Connector {
 
     /// Name, TCP and TLS within one time limit.
     async fn open(&self, target: &ConnectInfo<Uri>) -> Result<Socket, TransportError> {
-        let deadline = Instant::now() + self.timeout;
+        let limit = CONNECT_TIMEOUT
+            .try_with(|limit| *limit)
+            .unwrap_or(self.timeout);
+        let deadline = Instant::now() + limit;
         let step = Cell::new("resolving the name");
         let steps = async {
             let host = host(target.request())?;
@@ -140,7 +162,7 @@ impl Connector {
             step.set("in the TLS handshake");
             self.secure(host, tcp).await
         };
-        timeout(self.timeout, steps)
+        timeout(limit, steps)
             .await
             .unwrap_or_else(|_| Err(timed_out(step.get())))
     }

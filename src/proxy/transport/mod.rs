@@ -32,7 +32,7 @@ use self::{
     socket::Socket,
 };
 pub use self::{
-    connect::{Connector, Reuse, Scheme, client},
+    connect::{Connector, Reuse, Scheme, client, connecting_within},
     error::{ConnectFailure, Failure, TransportError},
     tls::{client_config, trusted_roots},
 };

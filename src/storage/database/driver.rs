@@ -16,6 +16,7 @@ macro_rules! for_every_driver {
             chrono::DateTime<chrono::Utc>: sqlx::Type<DB> + for<'r> sqlx::Decode<'r, DB> + for<'q> sqlx::Encode<'q, DB>,
             String: sqlx::Type<DB> + for<'r> sqlx::Decode<'r, DB> + for<'q> sqlx::Encode<'q, DB>,
             Option<String>: for<'q> sqlx::Encode<'q, DB>,
+            Option<i64>: for<'q> sqlx::Encode<'q, DB>,
         {
             $($body)*
         }

@@ -21,7 +21,8 @@ macro_rules! select {
 macro_rules! select_routes {
     () => {
         "SELECT m.name, coalesce(m.provider_model_name, m.name), p.id, p.name, p.kind, p.base_url, \
-         p.api_key FROM models m JOIN providers p ON p.id = m.provider_id \
+         p.api_key, p.headers, p.connect_timeout_ms, p.response_timeout_ms, p.idle_timeout_ms, \
+         m.created_at FROM models m JOIN providers p ON p.id = m.provider_id \
          WHERE m.is_active AND p.is_active"
     };
 }

@@ -11,7 +11,8 @@ use crate::domain::Provider;
 
 macro_rules! columns {
     () => {
-        "id, name, kind, base_url, api_key, is_active, created_at, updated_at"
+        "id, name, kind, base_url, api_key, headers, connect_timeout_ms, response_timeout_ms, \
+         idle_timeout_ms, is_active, created_at, updated_at"
     };
 }
 
@@ -52,13 +53,17 @@ for_every_driver! {; impl {
         provider: &Provider,
     ) -> Result<()> {
         self.query(concat!(
-            "INSERT INTO providers (", columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+            "INSERT INTO providers (", columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
         ))
         .bind(provider.id)
         .bind(provider.name.as_str().to_owned())
         .bind(provider.kind.as_str().to_owned())
         .bind(provider.base_url.as_str().to_owned())
         .bind(provider.api_key.stored().to_owned())
+        .bind(provider.headers.to_json())
+        .bind(rows::milliseconds(provider.timeouts.connect))
+        .bind(rows::milliseconds(provider.timeouts.response))
+        .bind(rows::milliseconds(provider.timeouts.idle))
         .bind(provider.is_active)
         .bind(provider.created_at)
         .bind(provider.updated_at)
@@ -75,13 +80,18 @@ for_every_driver! {; impl {
     ) -> Result<()> {
         self.query(
             "UPDATE providers SET name = $2, kind = $3, base_url = $4, api_key = $5, \
-             is_active = $6, updated_at = $7 WHERE id = $1",
+             headers = $6, connect_timeout_ms = $7, response_timeout_ms = $8, \
+             idle_timeout_ms = $9, is_active = $10, updated_at = $11 WHERE id = $1",
         )
         .bind(provider.id)
         .bind(provider.name.as_str().to_owned())
         .bind(provider.kind.as_str().to_owned())
         .bind(provider.base_url.as_str().to_owned())
         .bind(provider.api_key.stored().to_owned())
+        .bind(provider.headers.to_json())
+        .bind(rows::milliseconds(provider.timeouts.connect))
+        .bind(rows::milliseconds(provider.timeouts.response))
+        .bind(rows::milliseconds(provider.timeouts.idle))
         .bind(provider.is_active)
         .bind(provider.updated_at)
         .execute(connection)

@@ -102,7 +102,7 @@ for_every_driver! { async_trait; impl (Database) {
             let id = Uuid::now_v7();
             let sealing = self.sealing(transaction).await?;
             let seal = |key| ProviderKey::new(id, key, sealing);
-            let provider = Provider::new(id, new, seal, now());
+            let provider = Provider::new(id, new, seal, now())?;
             self.insert_provider(transaction, &provider).await?;
             Ok(Some(provider))
         });

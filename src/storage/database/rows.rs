@@ -1,20 +1,30 @@
 //! Table rows, and the domain values that they hold.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Entry, Result, StorageError};
 use crate::domain::{
-    BaseUrl, Invalid, KeyHash, Keyring, Model, Name, Provider, ProviderKind, Route, UserKey,
+    BaseUrl, FixedHeaders, Invalid, KeyHash, Keyring, Model, Name, Provider, ProviderKind, Route,
+    Timeouts, UserKey,
 };
 
-/// id, name, kind, base_url, api_key, is_active, created_at, updated_at
+/// Milliseconds: connect, response, idle.
+type Limits = (Option<i64>, Option<i64>, Option<i64>);
+/// id, name, kind, base_url, api_key, headers, connect_timeout_ms, response_timeout_ms,
+/// idle_timeout_ms, is_active, created_at, updated_at
 pub(super) type ProviderRow = (
     Uuid,
     String,
     String,
     String,
     String,
+    String,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
     bool,
     DateTime<Utc>,
     DateTime<Utc>,
@@ -32,8 +42,22 @@ pub(super) type ModelRow = (
 );
 /// id, name, key_prefix, is_active, created_at, updated_at
 pub(super) type KeyRow = (Uuid, String, String, bool, DateTime<Utc>, DateTime<Utc>);
-/// model name, name at the provider, provider id, provider name, kind, base_url, api_key
-pub(super) type RouteRow = (String, String, Uuid, String, String, String, String);
+/// model name, name at the provider, provider id, provider name, kind, base_url, api_key, headers,
+/// connect_timeout_ms, response_timeout_ms, idle_timeout_ms, created_at of the model
+pub(super) type RouteRow = (
+    String,
+    String,
+    Uuid,
+    String,
+    String,
+    String,
+    String,
+    String,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    DateTime<Utc>,
+);
 
 /// A value in the database that the program would not have written.
 fn broken(column: &'static str) -> impl Fn(Invalid) -> StorageError {
@@ -54,18 +78,41 @@ fn base_url(text: &str) -> Result<BaseUrl> {
     BaseUrl::parse(text).map_err(broken("base_url"))
 }
 
+fn headers(json: &str) -> Result<FixedHeaders> {
+    FixedHeaders::from_json(json).map_err(broken("headers"))
+}
+
+fn timeouts((connect, response, idle): Limits) -> Timeouts {
+    let limit = |ms: Option<i64>| {
+        ms.and_then(|ms| u64::try_from(ms).ok())
+            .map(Duration::from_millis)
+    };
+    Timeouts {
+        connect: limit(connect),
+        response: limit(response),
+        idle: limit(idle),
+    }
+}
+
+pub(super) fn milliseconds(limit: Option<Duration>) -> Option<i64> {
+    limit.map(|limit| i64::try_from(limit.as_millis()).unwrap_or(i64::MAX))
+}
+
 pub(super) fn hash(text: &str) -> Result<KeyHash> {
     KeyHash::from_hex(text).map_err(broken("key_hash"))
 }
 
 pub(super) fn provider(row: ProviderRow, keyring: &Keyring) -> Result<Provider> {
-    let (id, row_name, row_kind, url, api_key, is_active, created_at, updated_at) = row;
+    let (id, row_name, row_kind, url, api_key, row_headers, connect, response, idle, ..) = row;
+    let (.., is_active, created_at, updated_at) = row;
     Ok(Provider {
         id,
         name: name(&row_name)?,
         kind: kind(&row_kind)?,
         base_url: base_url(&url)?,
         api_key: keyring.open(id, api_key),
+        headers: headers(&row_headers)?,
+        timeouts: timeouts((connect, response, idle)),
         is_active,
         created_at,
         updated_at,
@@ -99,7 +146,18 @@ pub(super) fn key(row: KeyRow) -> Result<UserKey> {
 }
 
 fn route(row: RouteRow, keyring: &Keyring) -> Result<(String, Route)> {
-    let (model, provider_model, provider_id, provider_name, row_kind, url, api_key) = row;
+    let (
+        model,
+        provider_model,
+        provider_id,
+        provider_name,
+        row_kind,
+        url,
+        api_key,
+        row_headers,
+        ..,
+    ) = row;
+    let (.., connect, response, idle, created_at) = row;
     let route = Route {
         provider_id,
         provider_model,
@@ -107,6 +165,9 @@ fn route(row: RouteRow, keyring: &Keyring) -> Result<(String, Route)> {
         kind: kind(&row_kind)?,
         base_url: base_url(&url)?,
         api_key: keyring.open(provider_id, api_key),
+        headers: headers(&row_headers)?,
+        timeouts: timeouts((connect, response, idle)),
+        created_at,
     };
     Ok((model, route))
 }

@@ -26,6 +26,8 @@ async fn a_registered_provider_has_every_field() {
         "kind": "openai",
         "base_url": "http://127.0.0.1:9000/v1",
         "api_key_preview": "sk-p…cdef",
+        "headers_preview": {},
+        "timeouts": {"connect": null, "response": null, "idle": null},
         "is_active": true,
         "created_at": created["created_at"],
         "updated_at": created["created_at"],
@@ -38,18 +40,236 @@ async fn a_registered_provider_has_every_field() {
     assert_eq!(providers(&admin).await, json!([created]));
 }
 
+const ADDRESSES: [(&str, &str); 19] = [
+    ("openai", "https://api.openai.com/v1"),
+    ("openrouter", "https://openrouter.ai/api/v1"),
+    (
+        "dashscope",
+        "https://dashscope.aliyuncs.com/compatible-mode/v1",
+    ),
+    ("ark", "https://ark.cn-beijing.volces.com/api/v3"),
+    ("anthropic", "https://api.anthropic.com/v1"),
+    (
+        "gemini",
+        "https://generativelanguage.googleapis.com/v1beta/openai",
+    ),
+    ("deepseek", "https://api.deepseek.com"),
+    ("groq", "https://api.groq.com/openai/v1"),
+    ("mistral", "https://api.mistral.ai/v1"),
+    ("together", "https://api.together.xyz/v1"),
+    ("fireworks", "https://api.fireworks.ai/inference/v1"),
+    ("xai", "https://api.x.ai/v1"),
+    ("moonshot", "https://api.moonshot.ai/v1"),
+    ("zhipu", "https://open.bigmodel.cn/api/paas/v4"),
+    ("siliconflow", "https://api.siliconflow.cn/v1"),
+    ("minimax", "https://api.minimax.io/v1"),
+    ("ollama", "http://localhost:11434/v1"),
+    ("vllm", "http://localhost:8000/v1"),
+    ("lmstudio", "http://127.0.0.1:1234/v1"),
+];
+
+#[actix_rt::test]
+async fn the_kinds_are_listed_with_all_that_they_decide() {
+    let gateway = TestGateway::start().await;
+    let listed = gateway.admin().get("/admin/provider-kinds").await;
+    assert_eq!(listed.status(), 200);
+    let listed = listed.json();
+    let kinds = listed.as_array().unwrap();
+    assert_eq!(kinds.len(), ADDRESSES.len() + 2);
+    let kind = |name: &str| kinds.iter().find(|kind| kind["name"] == name).unwrap();
+    for (name, base_url) in ADDRESSES {
+        assert_eq!(kind(name)["base_url"], base_url);
+    }
+    let openai = json!({
+        "name": "openai",
+        "base_url": "https://api.openai.com/v1",
+        "api_key_header": "authorization",
+        "api_key_prefix": "Bearer ",
+        "api_key_required": true,
+        "headers": {},
+    });
+    assert_eq!(kind("openai"), &openai);
+    let azure = [&kind("azure")["base_url"], &kind("azure")["api_key_header"]];
+    assert_eq!(azure, [&json!(null), &json!("api-key")]);
+    let version = json!({"anthropic-version": "2023-06-01"});
+    assert_eq!(kind("anthropic")["headers"], version);
+    assert_eq!(kind("anthropic")["api_key_header"], "x-api-key");
+    assert_eq!(kind("ollama")["api_key_required"], false);
+}
+
+#[actix_rt::test]
+async fn a_kind_without_an_address_of_its_own_needs_one() {
+    let gateway = TestGateway::start().await;
+    let admin = gateway.admin();
+    let main = format!(
+        "/admin/providers/{}",
+        register(&admin, provider("main")).await
+    );
+    for kind in ["azure", "custom"] {
+        let mut body = provider(kind);
+        body["kind"] = json!(kind);
+        let refusals = [
+            admin.post("/admin/providers", body.clone()).await,
+            admin.put(&main, json!({"kind": kind})).await,
+        ];
+        for refusal in refusals {
+            let message = refused(&refusal, 400, "missing_field", Some("base_url"));
+            assert!(message.contains(&format!("`{kind}`")), "{message}");
+        }
+        body["base_url"] = json!("https://x.openai.azure.com/openai/v1");
+        let path = format!("/admin/providers/{}", register(&admin, body).await);
+        let refusal = admin.put(&path, json!({"base_url": null})).await;
+        refused(&refusal, 400, "missing_field", Some("base_url"));
+    }
+    assert_eq!(admin.get(&main).await.json()["kind"], "openai");
+}
+
+#[actix_rt::test]
+async fn a_kind_on_ones_own_machine_may_do_without_a_key() {
+    let gateway = TestGateway::start().await;
+    let admin = gateway.admin();
+    for kind in ["ollama", "vllm", "lmstudio", "custom"] {
+        for (name, key) in [
+            ("none", None),
+            ("null", Some(json!(null))),
+            ("empty", Some(json!(""))),
+        ] {
+            let mut body = json!({
+                "name": format!("{kind}, {name}"), "kind": kind, "base_url": "http://localhost:1/v1",
+            });
+            if let Some(key) = key {
+                body["api_key"] = key;
+            }
+            let created = item(&admin.post("/admin/providers", body).await, 201);
+            assert_eq!(created["api_key_preview"], "", "{kind}, {name}");
+            // There is nothing that could be sent elsewhere.
+            let path = format!("/admin/providers/{}", created["id"].as_str().unwrap());
+            let moved = json!({"base_url": "http://localhost:2/v1"});
+            item(&admin.put(&path, moved).await, 200);
+            let refusal = admin.put(&path, json!({"kind": "openai"})).await;
+            let message = refused(&refusal, 400, "invalid_value", Some("api_key"));
+            assert!(message.contains("`openai`"), "{message}");
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn headers_and_timeouts_are_kept_replaced_and_reset() {
+    let gateway = TestGateway::start().await;
+    let admin = gateway.admin();
+    let mut body = provider("main");
+    body["headers"] = json!({"X-Title": " My App ", "x-secret": "hunter2-hunter2-hunter2"});
+    body["timeouts"] = json!({"connect": "1500ms", "idle": "120s", "response": null});
+    let created = item(&admin.post("/admin/providers", body).await, 201);
+    let headers = json!({"x-title": "…", "x-secret": "hunt…ter2"});
+    assert_eq!(created["headers_preview"], headers);
+    let timeouts = json!({"connect": "1500ms", "response": null, "idle": "2m"});
+    assert_eq!(created["timeouts"], timeouts);
+
+    let path = format!("/admin/providers/{}", created["id"].as_str().unwrap());
+    let changed = item(&admin.put(&path, json!({"name": "other"})).await, 200);
+    assert_eq!(
+        (&changed["headers_preview"], &changed["timeouts"]),
+        (&headers, &timeouts)
+    );
+
+    let change = json!({"headers": {"x-other": "1"}, "timeouts": {"response": "1h"}});
+    let changed = item(&admin.put(&path, change).await, 200);
+    assert_eq!(changed["headers_preview"], json!({"x-other": "…"}));
+    let timeouts = json!({"connect": null, "response": "1h", "idle": null});
+    assert_eq!(changed["timeouts"], timeouts);
+
+    let change = json!({"headers": null, "timeouts": null});
+    let changed = item(&admin.put(&path, change).await, 200);
+    assert_eq!(changed["headers_preview"], json!({}));
+    let timeouts = json!({"connect": null, "response": null, "idle": null});
+    assert_eq!(changed["timeouts"], timeouts);
+    assert_eq!(admin.get(&path).await.json(), changed);
+    assert!(!gateway.log().contains("hunter2"));
+}
+
+#[actix_rt::test]
+async fn headers_and_timeouts_that_can_t_be_used_are_refused_without_their_values() {
+    let gateway = TestGateway::start().await;
+    let admin = gateway.admin();
+    let path = format!(
+        "/admin/providers/{}",
+        register(&admin, provider("main")).await
+    );
+    let before = providers(&admin).await;
+    for (field, value, hint) in [
+        (
+            "headers",
+            json!({"Authorization": "hunter2"}),
+            "`authorization`",
+        ),
+        ("headers", json!({"x-api-key": "hunter2"}), "api_key"),
+        ("headers", json!({"Host": "hunter2"}), "`host`"),
+        (
+            "headers",
+            json!({"Content-Length": "2"}),
+            "`content-length`",
+        ),
+        (
+            "headers",
+            json!({"Transfer-Encoding": "hunter2"}),
+            "connection",
+        ),
+        ("headers", json!({"x y": "hunter2"}), "names such as"),
+        (
+            "headers",
+            json!({"x-a": "hunter2\r\nx-b: 1"}),
+            "visible ASCII",
+        ),
+        ("headers", json!({"x-a": 1}), "both strings"),
+        ("headers", json!({"x-a": null}), "both strings"),
+        ("headers", json!(["hunter2"]), "object"),
+        ("headers", json!("hunter2"), "object"),
+        ("headers", json!({"x-a": "x".repeat(9000)}), "8192"),
+        ("timeouts", json!("10s"), "object"),
+        ("timeouts", json!({"connect": 10}), "as a string"),
+        ("timeouts", json!({"connect": "0"}), "longer than zero"),
+        ("timeouts", json!({"idle": "25h"}), "24h"),
+        ("timeouts", json!({"idle": "soon"}), "`idle`"),
+        ("timeouts", json!({"total": "10s"}), "no other members"),
+    ] {
+        let mut body = provider("other");
+        body[field] = value.clone();
+        let registered = admin.post("/admin/providers", body).await;
+        let changed = admin
+            .put(&path, json!({"name": "changed", field: value}))
+            .await;
+        for response in [registered, changed] {
+            let message = refused(&response, 400, "invalid_value", Some(field));
+            assert!(message.contains(hint), "{message}");
+            assert!(!message.contains("hunter2"), "{message}");
+        }
+    }
+    assert_eq!(providers(&admin).await, before);
+}
+
+/// A header may hold a secret as well as the key does.
+#[actix_rt::test]
+async fn stored_headers_are_not_taken_to_another_origin() {
+    let gateway = TestGateway::start().await;
+    let admin = gateway.admin();
+    let mut body = provider("main");
+    body["headers"] = json!({"x-secret": "hunter2-hunter2"});
+    let path = format!("/admin/providers/{}", register(&admin, body).await);
+    let before = admin.get(&path).await.json();
+    let mut change = json!({"base_url": "https://evil.example/v1", "api_key": "sk-any"});
+    let refusal = admin.put(&path, change.clone()).await;
+    refused(&refusal, 400, "missing_field", Some("headers"));
+    assert_eq!(admin.get(&path).await.json(), before);
+    change["headers"] = json!(null);
+    let changed = item(&admin.put(&path, change).await, 200);
+    assert_eq!(changed["headers_preview"], json!({}));
+}
+
 #[actix_rt::test]
 async fn each_kind_has_its_own_address() {
     let gateway = TestGateway::start().await;
-    for (kind, base_url) in [
-        ("openai", "https://api.openai.com/v1"),
-        ("openrouter", "https://openrouter.ai/api/v1"),
-        (
-            "dashscope",
-            "https://dashscope.aliyuncs.com/compatible-mode/v1",
-        ),
-        ("ark", "https://ark.cn-beijing.volces.com/api/v3"),
-    ] {
+    for (kind, base_url) in ADDRESSES {
         for (name, given) in [("left out", None), ("null", Some(Value::Null))] {
             let mut body = provider(&format!("{kind}, address {name}"));
             body["kind"] = json!(kind);
@@ -347,10 +567,12 @@ async fn a_provider_key_is_never_shown() {
         "api_key_preview",
         "base_url",
         "created_at",
+        "headers_preview",
         "id",
         "is_active",
         "kind",
         "name",
+        "timeouts",
         "updated_at",
     ];
     assert_eq!(field_names(&admin.get(&path).await.json()), fields);

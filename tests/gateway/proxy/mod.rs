@@ -11,6 +11,7 @@ mod keep_alive;
 mod leaving;
 mod overload;
 mod patience;
+mod providers;
 mod relaying;
 
 use serde_json::{Value, json};
