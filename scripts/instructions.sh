@@ -26,6 +26,7 @@
 #   --bare             measure examples/bare_proxy instead of the gateway
 #   --keep FOLDER      keep the profiles, for callgrind_annotate or KCachegrind
 #   --programs FOLDER  measure the programs in this folder instead of building them
+#   --profile dev      measure a debug build
 set -euo pipefail
 
 # shellcheck source=scripts/dev-lib.sh
@@ -37,19 +38,29 @@ main() {
   esac
   need valgrind valgrind
   need python3 python3
-  local programs=()
-  if [[ " $* " != *" --programs "* ]]; then
-    build
-    programs=(--programs "$(target_directory)/release")
+  local profile=release flags=()
+  while [[ $# -gt 0 ]]; do
+    case $1 in
+      --profile)
+        profile=${2:?--profile needs a value}
+        shift
+        ;;
+      *) flags+=("$1") ;;
+    esac
+    shift
+  done
+  if [[ " ${flags[*]-} " != *" --programs "* ]]; then
+    build "$profile"
+    flags+=(--programs "$(target_directory)/${profile/#dev/debug}")
   fi
-  exec python3 "$ROOT/scripts/bench/instructions.py" "${programs[@]}" "$@"
+  exec python3 "$ROOT/scripts/bench/instructions.py" "${flags[@]}"
 }
 
 build() {
   have cargo || die "cargo is missing: install the Rust toolchain that Cargo.toml's rust-version names"
   need jq jq
-  note "building (release)"
-  (cd "$ROOT" && cargo build --quiet --release --locked --bins --example mock_provider --example bare_proxy)
+  note "building ($1)"
+  (cd "$ROOT" && cargo build --quiet --profile "$1" --locked --bins --example mock_provider --example bare_proxy)
 }
 
 main "$@"

@@ -17,6 +17,7 @@ readonly ALL_STEPS=(
   format lint clippy docs
   test-sqlite test-postgres test-replicas test-servers test-docs
   scripts walkthrough-sqlite walkthrough-postgres clients-sqlite clients-postgres
+  bench
 )
 
 format() { cargo fmt --check; }
@@ -72,6 +73,9 @@ walkthrough_postgres() { build_programs && scripts/walkthrough.sh postgres; }
 clients_sqlite() { build_programs && tests/clients/run.sh sqlite; }
 
 clients_postgres() { build_programs && tests/clients/run.sh postgres; }
+
+# That the measuring works; figures of a debug build mean nothing.
+bench() { build_programs && scripts/bench.sh --quick --profile dev && scripts/instructions.sh --profile dev --requests 20; }
 
 # ---- running the steps ----
 

@@ -85,8 +85,8 @@ class Stage:
         process = Process([*self.wrapper, *command], self.folder / "bare.log")
         return self.add(Target("bare", process.address(), process.pid, process=process))
 
-    def gateway(self, name, database_url, redis_url, helpers=()):
-        folder = self.folder / name
+    def gateway(self, name, database_url, redis_url, helpers=(), settings=()):
+        folder = self.folder / name.replace(" ", "-")
         folder.mkdir()
         env = {
             "PATH": os.environ["PATH"],
@@ -95,6 +95,7 @@ class Stage:
             "REDIS_URL": redis_url,
             "LISTEN_ADDR": "127.0.0.1:0",
             "WORKERS": str(self.workers),
+            **dict(settings),
         }
         process = Process([*self.wrapper, self.programs / "llm-gateway"], folder / "log", env)
         target = Target(name, process.address(), process.pid, process=process, helpers=tuple(helpers))

@@ -1,0 +1,149 @@
+#!/usr/bin/env bash
+# What the gateway costs, beside nginx as a plain reverse proxy and a bare pass-through on the same stack.
+#
+#   scripts/bench.sh                  everything; writes docs/PERFORMANCE.md and docs/performance.svg
+#   scripts/bench.sh --quick          under a minute, to see that it works; writes nothing into docs/
+#   scripts/bench.sh --only requests --only stream      only these, e.g. while optimising; no docs/
+#
+# Starts a PostgreSQL, a Redis, nginx, a mock provider, the bare pass-through (examples/bare_proxy.rs)
+# and two gateways, all on loopback, measures them in interleaved rounds, and prints tables and which
+# bars are met or MISSED. The exit code tells only whether everything could be measured, because figures
+# depend on the machine.
+#
+# A full run takes about twelve minutes, and longer where programs must be built first. Flags:
+#   --rounds N             rounds, of which the median counts [5]
+#   --only MEASURE         of: requests stream body_100k body_8m response_50m slow_streams rate_200 rate_1000
+#                          growth; may be repeated
+#   --target NAME=HOST:PORT,PID[,HEADER: VALUE…]        another gateway that is running already, its main process,
+#                          and headers it needs; may be repeated. It has to serve the model `bench` from the
+#                          model `mock` of the provider at --provider-port
+#   --provider-port PORT   where the mock provider listens [a free one]
+#   --profile dev          measure debug builds, which are there sooner
+set -euo pipefail
+
+# shellcheck source=scripts/dev-lib.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/dev-lib.sh"
+
+readonly OHA_VERSION=1.16.0
+readonly VENV=$ROOT/.dev/venv-bench
+
+WORK=
+QUICK=false
+PARTIAL=false
+PROFILE=release
+FLAGS=()
+
+main() {
+  parse_flags "$@"
+  cd "$ROOT"
+  need_tools
+  build
+  raise_descriptor_limit
+  trap end_all EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' HUP TERM
+  WORK=$(mktemp -d)
+  export SERVICES_FOLDER=$WORK/servers
+  start_servers
+  measure
+}
+
+parse_flags() {
+  while [[ $# -gt 0 ]]; do
+    case $1 in
+      -h | --help) print_header "$0" && exit ;;
+      --quick) QUICK=true FLAGS+=("$1") ;;
+      --profile)
+        PROFILE=${2:?--profile needs a value}
+        shift
+        ;;
+      --only | --rounds | --target | --provider-port)
+        [[ $# -ge 2 ]] || die "$1 needs a value"
+        [[ $1 != --only ]] || PARTIAL=true
+        FLAGS+=("$1" "$2")
+        shift
+        ;;
+      *) die "there is no flag '$1' (--help lists them)" ;;
+    esac
+    shift
+  done
+}
+
+need_tools() {
+  have cargo || die "cargo is missing: install the Rust toolchain that Cargo.toml's rust-version names"
+  need jq jq
+  need wrk wrk
+  need nginx nginx-light
+  need psql postgresql-client
+  need python3 python3
+  make_venv "$VENV" matplotlib==3.10.7
+  # Minutes to build, and a quick run means little in any case.
+  if [[ $QUICK == false ]]; then
+    need_oha
+  fi
+}
+
+# Of crates.io; unpacked beside the other tools, so that nothing of it remains elsewhere.
+need_oha() {
+  local root=$ROOT/.dev/oha-$OHA_VERSION
+  if [[ ! -x $root/bin/oha ]]; then
+    note "building oha $OHA_VERSION, which takes some minutes once"
+    CARGO_TARGET_DIR=$root/build cargo install --quiet --locked oha --version "$OHA_VERSION" --root "$root"
+    rm -rf -- "$root/build"
+  fi
+  FLAGS+=(--oha "$root/bin/oha")
+}
+
+build() {
+  note "building ($PROFILE)"
+  cargo build --quiet --profile "$PROFILE" --locked --bins --example mock_provider --example bare_proxy \
+    --example slow_streams
+}
+
+# A thousand streams are two thousand connections of a proxy.
+raise_descriptor_limit() { ulimit -n "$(ulimit -Hn)"; }
+
+end_all() {
+  local status=$?
+  trap '' HUP INT TERM
+  if [[ -n $WORK ]]; then
+    "$ROOT/scripts/services.sh" down || status=1
+    rm -rf -- "$WORK"
+  fi
+  exit "$status"
+}
+
+start_servers() {
+  unset DATABASE_URL REDIS_URL
+  "$ROOT/scripts/services.sh" up
+  # shellcheck source=/dev/null
+  source "$SERVICES_FOLDER/env"
+}
+
+measure() {
+  local programs output=$WORK/output
+  programs=$(target_directory)/${PROFILE/#dev/debug}
+  mkdir -p "$output"
+  versions >"$output/versions.txt"
+  if [[ $QUICK == false && $PARTIAL == false ]]; then
+    scripts/instructions.sh --programs "$programs" >"$output/instructions.txt"
+  fi
+  "$VENV/bin/python" "$ROOT/scripts/bench/bench.py" --programs "$programs" --output "$output" \
+    --database-url "$DATABASE_URL" --redis-url "$REDIS_URL" --nginx-port "$(free_port)" \
+    --helper "$POSTGRES_PID" --helper "$REDIS_PID" "${FLAGS[@]}"
+  if [[ $QUICK == false && $PARTIAL == false ]]; then
+    cp "$output/PERFORMANCE.md" "$output/performance.svg" "$ROOT/docs/"
+    note "written: docs/PERFORMANCE.md, docs/performance.svg"
+  fi
+}
+
+versions() {
+  printf 'llm-gateway %s\n' "$(git -C "$ROOT" describe --always --dirty)"
+  rustc --version
+  nginx -v 2>&1
+  wrk --version 2>&1 | head -n 1 || true
+  "$POSTGRES_BIN/postgres" --version
+  redis-server --version
+}
+
+main "$@"
