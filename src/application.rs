@@ -18,6 +18,7 @@ use tokio::time::sleep;
 
 use crate::{
     admin::{self, AdminGuard},
+    domain::{AdminKeyId, AdminKeys},
     endpoints::unknown_url,
     health,
     proxy::{
@@ -167,6 +168,15 @@ fn outcome(cause: Cause, served: io::Result<()>) -> Result<(), ApplicationError>
 }
 
 fn log_choices(settings: &Settings) {
+    let AdminKeys { current, previous } = &settings.admin_keys;
+    for (name, key) in [
+        ("ADMIN_KEY", Some(current)),
+        ("ADMIN_KEY_PREVIOUS", previous.as_ref()),
+    ] {
+        if let Some(key) = key {
+            log::info!("{name}: fingerprint {}", AdminKeyId::of(key));
+        }
+    }
     log::info!("database: {}", settings.database.url);
     match &settings.cache.redis_url {
         Some(url) => log::info!("redis: {url}"),

@@ -85,6 +85,8 @@ pub struct DatabaseSettings {
     pub max_connections: u32,
     /// `DATABASE_TIMEOUT`: the longest that a look-up may wait for the database.
     pub timeout: Duration,
+    /// `AUDIT_RETENTION`: how long it is kept who changed what; zero: for ever.
+    pub audit_retention: Duration,
     /// `ENCRYPTION_KEY` and `ENCRYPTION_KEY_PREVIOUS`: what providers' keys are sealed with.
     pub keyring: Keyring,
 }
@@ -223,6 +225,7 @@ impl Settings {
                 self.database.max_connections.to_string(),
             ),
             ("DATABASE_TIMEOUT", show(self.database.timeout)),
+            ("AUDIT_RETENTION", show(self.database.audit_retention)),
             (
                 "ENCRYPTION_KEY",
                 show_key(self.database.keyring.current.as_ref()),
@@ -408,6 +411,13 @@ impl Reader<'_> {
             url,
             max_connections: self.checked("DATABASE_MAX_CONNECTIONS", 10, "10", positive),
             timeout: self.duration("DATABASE_TIMEOUT", 2_000),
+            // A year of changes is what an investigation commonly goes back.
+            audit_retention: self.checked(
+                "AUDIT_RETENTION",
+                Duration::from_secs(365 * 24 * 3600),
+                "365d, or 0 to keep everything",
+                duration,
+            ),
             keyring: Keyring {
                 current: self.encryption_key("ENCRYPTION_KEY"),
                 previous: self.encryption_key("ENCRYPTION_KEY_PREVIOUS"),
@@ -717,7 +727,7 @@ mod tests {
         assert!(duration("99999999999999999999s").is_err());
         assert_eq!(size("64KiB"), Ok(65_536));
         assert!(size("0").is_err());
-        for text in ["0", "2h", "15m", "30s", "100ms"] {
+        for text in ["0", "365d", "2h", "15m", "30s", "100ms"] {
             assert_eq!(show(duration(text).unwrap()), text);
         }
     }

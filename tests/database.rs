@@ -13,7 +13,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use llm_gateway::{
     Settings,
     domain::{
-        BaseUrl, FixedHeaders, KeyHash, ModelChange, Name, NewModel, NewProvider, PlainKey,
+        Actor, BaseUrl, FixedHeaders, KeyHash, ModelChange, Name, NewModel, NewProvider, PlainKey,
         Provider, ProviderChange, ProviderKind, Route, Secret, Timeouts,
     },
     storage::{
@@ -45,14 +45,23 @@ impl Fixture {
 
     async fn provider(&self, name: &str) -> Provider {
         let new = new_provider(name);
-        self.database.create_provider(new).await.unwrap().value
+        self.database
+            .create_provider(&Actor::default(), new)
+            .await
+            .unwrap()
+            .value
     }
 
     async fn key(&self) -> (Uuid, KeyHash) {
         let plain = PlainKey::generate();
         let key = self
             .database
-            .create_key(name("a key"), plain.hash(), plain.prefix())
+            .create_key(
+                &Actor::default(),
+                name("a key"),
+                plain.hash(),
+                plain.prefix(),
+            )
             .await
             .unwrap();
         (key.value.id, plain.hash())
@@ -197,7 +206,7 @@ async fn what_a_provider_was_given_reads_back_and_is_in_its_models_routes() {
     };
     let created = fixture
         .database
-        .create_provider(new.clone())
+        .create_provider(&Actor::default(), new.clone())
         .await
         .unwrap()
         .value;
@@ -213,7 +222,12 @@ async fn what_a_provider_was_given_reads_back_and_is_in_its_models_routes() {
     );
 
     let model = new_model("m", created.id);
-    let model = fixture.database.create_model(model).await.unwrap().value;
+    let model = fixture
+        .database
+        .create_model(&Actor::default(), model)
+        .await
+        .unwrap()
+        .value;
     let found = route(&fixture.database, "m").await.unwrap();
     assert_eq!(
         (&found.headers, found.timeouts),
@@ -228,7 +242,7 @@ async fn what_a_provider_was_given_reads_back_and_is_in_its_models_routes() {
     };
     fixture
         .database
-        .update_provider(created.id, change)
+        .update_provider(&Actor::default(), created.id, change)
         .await
         .unwrap();
     let reset = route(&fixture.database, "m").await.unwrap();
@@ -273,7 +287,10 @@ async fn a_provider_is_stored_read_changed_and_deleted() {
         is_active: Some(false),
         ..ProviderChange::default()
     };
-    let changed = database.update_provider(created.id, change).await.unwrap();
+    let changed = database
+        .update_provider(&Actor::default(), created.id, change)
+        .await
+        .unwrap();
     let changed = changed.unwrap().value;
     assert_eq!(changed.base_url.as_str(), "http://localhost:1/v1");
     assert!(!changed.is_active && changed.updated_at >= created.updated_at);
@@ -281,14 +298,14 @@ async fn a_provider_is_stored_read_changed_and_deleted() {
 
     assert!(
         database
-            .delete_provider(created.id)
+            .delete_provider(&Actor::default(), created.id)
             .await
             .unwrap()
             .is_some()
     );
     assert!(
         database
-            .delete_provider(created.id)
+            .delete_provider(&Actor::default(), created.id)
             .await
             .unwrap()
             .is_none()
@@ -305,19 +322,26 @@ async fn names_of_providers_and_models_are_unique() {
     };
     let again = fixture
         .database
-        .create_provider(new_provider("taken"))
+        .create_provider(&Actor::default(), new_provider("taken"))
         .await;
     taken(again.unwrap_err(), "provider");
 
     let model = || new_model("m", provider.id);
-    fixture.database.create_model(model()).await.unwrap();
-    let again = fixture.database.create_model(model()).await;
+    fixture
+        .database
+        .create_model(&Actor::default(), model())
+        .await
+        .unwrap();
+    let again = fixture
+        .database
+        .create_model(&Actor::default(), model())
+        .await;
     taken(again.unwrap_err(), "model");
     // A refused mutation leaves no trace and no lock.
     assert_eq!(fixture.database.models(ALL).await.unwrap().len(), 1);
     fixture
         .database
-        .create_model(new_model("n", provider.id))
+        .create_model(&Actor::default(), new_model("n", provider.id))
         .await
         .unwrap();
 }
@@ -328,15 +352,18 @@ async fn a_provider_in_use_is_not_deleted() {
     let provider = fixture.provider("busy").await;
     fixture
         .database
-        .create_model(new_model("b", provider.id))
+        .create_model(&Actor::default(), new_model("b", provider.id))
         .await
         .unwrap();
     fixture
         .database
-        .create_model(new_model("a", provider.id))
+        .create_model(&Actor::default(), new_model("a", provider.id))
         .await
         .unwrap();
-    let refused = fixture.database.delete_provider(provider.id).await;
+    let refused = fixture
+        .database
+        .delete_provider(&Actor::default(), provider.id)
+        .await;
     let models = vec!["a".to_owned(), "b".to_owned()];
     assert_eq!(refused.unwrap_err(), StorageError::ProviderInUse { models });
 }
@@ -345,7 +372,10 @@ async fn a_provider_in_use_is_not_deleted() {
 async fn a_model_needs_a_provider_that_exists() {
     let fixture = Fixture::new().await;
     let id = Uuid::now_v7();
-    let refused = fixture.database.create_model(new_model("m", id)).await;
+    let refused = fixture
+        .database
+        .create_model(&Actor::default(), new_model("m", id))
+        .await;
     assert_eq!(refused.unwrap_err(), StorageError::UnknownProvider { id });
 }
 
@@ -358,7 +388,11 @@ async fn only_an_active_model_of_an_active_provider_has_a_route() {
         provider_model_name: Some(name("there")),
         ..new_model("here", provider.id)
     };
-    let model = database.create_model(model).await.unwrap().value;
+    let model = database
+        .create_model(&Actor::default(), model)
+        .await
+        .unwrap()
+        .value;
     let found = route(database, "here").await.unwrap();
     assert_eq!(found.provider_model, "there");
     assert_eq!(found.api_key.opened().unwrap().expose(), "sk-provider");
@@ -369,18 +403,24 @@ async fn only_an_active_model_of_an_active_provider_has_a_route() {
         ..ModelChange::default()
     };
     database
-        .update_model(model.id, switch(false))
+        .update_model(&Actor::default(), model.id, switch(false))
         .await
         .unwrap();
     assert!(route(database, "here").await.is_none());
-    database.update_model(model.id, switch(true)).await.unwrap();
+    database
+        .update_model(&Actor::default(), model.id, switch(true))
+        .await
+        .unwrap();
     assert!(route(database, "here").await.is_some());
 
     let off = ProviderChange {
         is_active: Some(false),
         ..ProviderChange::default()
     };
-    database.update_provider(provider.id, off).await.unwrap();
+    database
+        .update_provider(&Actor::default(), provider.id, off)
+        .await
+        .unwrap();
     assert!(route(database, "here").await.is_none());
 }
 
@@ -403,12 +443,15 @@ async fn each_of_many_look_ups_gets_its_own_answer() {
     ];
     for model in there {
         let new = new_model(model, provider);
-        database.create_model(new).await.unwrap();
+        database.create_model(&Actor::default(), new).await.unwrap();
     }
     let (mut active, mut asked) = (Vec::new(), Vec::new());
     for _ in 0..20 {
         let (revoked, hash) = fixture.key().await;
-        database.revoke_key(revoked).await.unwrap();
+        database
+            .revoke_key(&Actor::default(), revoked)
+            .await
+            .unwrap();
         active.push(fixture.key().await.1);
         asked.extend([hash, active[active.len() - 1], PlainKey::generate().hash()]);
     }
@@ -446,25 +489,45 @@ async fn a_key_is_active_until_it_is_rotated_or_revoked() {
 
     let second = PlainKey::generate();
     database
-        .rotate_key(id, second.hash(), second.prefix())
+        .rotate_key(&Actor::default(), id, second.hash(), second.prefix())
         .await
         .unwrap();
     assert!(!is_active(database, first).await);
     assert!(is_active(database, second.hash()).await);
 
-    assert!(database.revoke_key(id).await.unwrap().is_some());
+    assert!(
+        database
+            .revoke_key(&Actor::default(), id)
+            .await
+            .unwrap()
+            .is_some()
+    );
     assert!(!is_active(database, second.hash()).await);
     let row = database.key(id).await.unwrap().unwrap();
     assert!(!row.is_active);
     // Once more is no error, and doesn't touch the row.
-    assert!(database.revoke_key(id).await.unwrap().is_some());
+    assert!(
+        database
+            .revoke_key(&Actor::default(), id)
+            .await
+            .unwrap()
+            .is_some()
+    );
     assert_eq!(
         database.key(id).await.unwrap().unwrap().updated_at,
         row.updated_at
     );
-    let refused = database.rotate_key(id, first, "sk-").await;
+    let refused = database
+        .rotate_key(&Actor::default(), id, first, "sk-")
+        .await;
     assert_eq!(refused.unwrap_err(), StorageError::KeyRevoked);
-    assert!(database.revoke_key(Uuid::now_v7()).await.unwrap().is_none());
+    assert!(
+        database
+            .revoke_key(&Actor::default(), Uuid::now_v7())
+            .await
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[actix_rt::test]
@@ -491,7 +554,7 @@ async fn every_mutation_says_what_it_changed() {
     let database = &fixture.database;
     let plain = PlainKey::generate();
     let created = database
-        .create_key(name("k"), plain.hash(), plain.prefix())
+        .create_key(&Actor::default(), name("k"), plain.hash(), plain.prefix())
         .await
         .unwrap();
     assert_eq!(created.changes.before, 0);
@@ -500,7 +563,12 @@ async fn every_mutation_says_what_it_changed() {
 
     let next = PlainKey::generate();
     let rotated = database
-        .rotate_key(created.value.id, next.hash(), next.prefix())
+        .rotate_key(
+            &Actor::default(),
+            created.value.id,
+            next.hash(),
+            next.prefix(),
+        )
         .await
         .unwrap()
         .unwrap();
@@ -508,11 +576,14 @@ async fn every_mutation_says_what_it_changed() {
     assert_eq!(rotated.changes.entries.len(), 2);
     assert!(rotated.changes.entries.contains(&Entry::Key(plain.hash())));
 
-    let provider = database.create_provider(new_provider("p")).await.unwrap();
+    let provider = database
+        .create_provider(&Actor::default(), new_provider("p"))
+        .await
+        .unwrap();
     assert!(provider.changes.entries.is_empty());
     let provider = provider.value.id;
     let model = database
-        .create_model(new_model("m", provider))
+        .create_model(&Actor::default(), new_model("m", provider))
         .await
         .unwrap()
         .value;
@@ -521,7 +592,7 @@ async fn every_mutation_says_what_it_changed() {
         ..ModelChange::default()
     };
     let renamed = database
-        .update_model(model.id, renamed)
+        .update_model(&Actor::default(), model.id, renamed)
         .await
         .unwrap()
         .unwrap();
@@ -530,11 +601,15 @@ async fn every_mutation_says_what_it_changed() {
         assert!(renamed.changes.entries.contains(&entry));
     }
     let update = database
-        .update_provider(provider, ProviderChange::default())
+        .update_provider(&Actor::default(), provider, ProviderChange::default())
         .await;
     let entries = update.unwrap().unwrap().changes.entries;
     assert_eq!(entries, [Entry::Route("n".to_owned())]);
-    let deleted = database.delete_model(model.id).await.unwrap().unwrap();
+    let deleted = database
+        .delete_model(&Actor::default(), model.id)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(deleted.changes.entries, [Entry::Route("n".to_owned())]);
 }
 
@@ -549,19 +624,25 @@ async fn a_delta_tells_the_present_state_of_everything_that_changed() {
 
     let (_, kept) = fixture.key().await;
     let (revoked_id, revoked) = fixture.key().await;
-    database.revoke_key(revoked_id).await.unwrap();
+    database
+        .revoke_key(&Actor::default(), revoked_id)
+        .await
+        .unwrap();
     let provider = fixture.provider("p").await.id;
     database
-        .create_model(new_model("kept", provider))
+        .create_model(&Actor::default(), new_model("kept", provider))
         .await
         .unwrap();
     let gone = database
-        .create_model(new_model("gone", provider))
+        .create_model(&Actor::default(), new_model("gone", provider))
         .await
         .unwrap()
         .value
         .id;
-    database.delete_model(gone).await.unwrap();
+    database
+        .delete_model(&Actor::default(), gone)
+        .await
+        .unwrap();
 
     let (stamp, keys, routes) = entries(database.changes_since(start.version).await.unwrap());
     assert_eq!(stamp, database.stamp().await.unwrap());
@@ -592,10 +673,13 @@ async fn a_dump_holds_all_that_is_active_and_nothing_else() {
         active.push(fixture.key().await.1);
     }
     let (revoked, _) = fixture.key().await;
-    database.revoke_key(revoked).await.unwrap();
+    database
+        .revoke_key(&Actor::default(), revoked)
+        .await
+        .unwrap();
     let provider = fixture.provider("p").await.id;
     database
-        .create_model(new_model("m", provider))
+        .create_model(&Actor::default(), new_model("m", provider))
         .await
         .unwrap();
 
@@ -628,7 +712,7 @@ async fn versions_become_visible_in_order_whoever_writes() {
         async move {
             let plain = PlainKey::generate();
             let created = database
-                .create_key(name("k"), plain.hash(), plain.prefix())
+                .create_key(&Actor::default(), name("k"), plain.hash(), plain.prefix())
                 .await;
             created.unwrap().changes
         }
@@ -667,4 +751,29 @@ async fn a_new_epoch_is_begun_once_whoever_asks() {
     assert_eq!(new.version, old.version);
     assert_eq!(fixture.database.begin_epoch(old.epoch).await.unwrap(), new);
     assert_eq!(fixture.database.stamp().await.unwrap(), new);
+}
+
+#[actix_rt::test]
+async fn the_audit_forgets_what_is_older_than_its_retention() {
+    let Fixture { database, storage } = &Fixture::new().await;
+    let by_hand = Actor::default();
+    for (text, age) in [("old", true), ("new", false)] {
+        let plain = PlainKey::generate();
+        let created = database
+            .create_key(&by_hand, name(text), plain.hash(), plain.prefix())
+            .await;
+        created.unwrap();
+        if age {
+            let statement = "UPDATE audit SET created_at = '2001-01-01T00:00:00+00:00'";
+            storage.execute(statement).await;
+        }
+    }
+    assert_eq!(database.audit(ALL).await.unwrap().len(), 2);
+    database.prune_changes().await.unwrap();
+    let left = database.audit(ALL).await.unwrap();
+    let names: Vec<_> = left
+        .iter()
+        .map(|entry| entry.item_name.as_deref())
+        .collect();
+    assert_eq!(names, [Some("new")]);
 }

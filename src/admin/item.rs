@@ -11,7 +11,7 @@ use serde::Serializer;
 use uuid::Uuid;
 
 use crate::{
-    domain::{Model, Provider, UserKey},
+    domain::{AuditEntry, Model, Provider, UserKey},
     error::GatewayError,
 };
 
@@ -33,6 +33,14 @@ impl Item for Provider {
 
 impl Item for Model {
     const KIND: &'static str = "model";
+
+    fn id(&self) -> Uuid {
+        self.id
+    }
+}
+
+impl Item for AuditEntry {
+    const KIND: &'static str = "audit entry";
 
     fn id(&self) -> Uuid {
         self.id

@@ -13,7 +13,7 @@ use super::{
     page::PageQuery,
 };
 use crate::{
-    domain::{Name, PlainKey, UserKey},
+    domain::{Actor, Name, PlainKey, UserKey},
     storage::Storage,
 };
 
@@ -57,10 +57,10 @@ pub(super) async fn list(storage: Data<Storage>, page: PageQuery) -> Answer {
     Ok(page.answer::<_, KeyView>(keys))
 }
 
-pub(super) async fn issue(storage: Data<Storage>, body: JsonBody<IssueKey>) -> Answer {
+pub(super) async fn issue(storage: Data<Storage>, by: Actor, body: JsonBody<IssueKey>) -> Answer {
     let name = body.0.name.required("name")?;
     let plain = PlainKey::generate();
-    let key = storage.issue_key(name, &plain).await?;
+    let key = storage.issue_key(by, name, &plain).await?;
     Ok(HttpResponse::Created().json(NewKeyView::new(plain, key)))
 }
 
@@ -72,25 +72,26 @@ pub(super) async fn show(storage: Data<Storage>, id: Id<UserKey>) -> Answer {
 /// Changes the name, all there is to change about a key; an empty body changes nothing.
 pub(super) async fn rename(
     storage: Data<Storage>,
+    by: Actor,
     id: Id<UserKey>,
     body: JsonBody<RenameKey>,
 ) -> Answer {
     let key = match body.0.name.optional("name")? {
-        Some(name) => storage.rename_key(id.value, name).await?,
+        Some(name) => storage.rename_key(by, id.value, name).await?,
         None => storage.key(id.value).await?,
     };
     Ok(HttpResponse::Ok().json(KeyView::from(id.found(key)?)))
 }
 
-pub(super) async fn rotate(storage: Data<Storage>, id: Id<UserKey>) -> Answer {
+pub(super) async fn rotate(storage: Data<Storage>, by: Actor, id: Id<UserKey>) -> Answer {
     let plain = PlainKey::generate();
-    let key = id.found(storage.rotate_key(id.value, &plain).await?)?;
+    let key = id.found(storage.rotate_key(by, id.value, &plain).await?)?;
     Ok(HttpResponse::Ok().json(NewKeyView::new(plain, key)))
 }
 
 /// A key that is revoked already stays so: the call may be repeated.
-pub(super) async fn revoke(storage: Data<Storage>, id: Id<UserKey>) -> Answer {
-    id.existed(storage.revoke_key(id.value).await?)?;
+pub(super) async fn revoke(storage: Data<Storage>, by: Actor, id: Id<UserKey>) -> Answer {
+    id.existed(storage.revoke_key(by, id.value).await?)?;
     Ok(HttpResponse::NoContent().finish())
 }
 

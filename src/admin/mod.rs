@@ -1,6 +1,8 @@
 //! The control API, `/admin`: operators manage providers, models and user keys. The guard is on
 //! the whole scope, so a route added to the table is closed to strangers by default.
 
+mod actor;
+mod audit;
 mod body;
 mod failed_logins;
 mod guard;
@@ -68,6 +70,7 @@ pub fn scope(guard: Arc<AdminGuard>) -> impl HttpServiceFactory {
                 .route(put().to(keys::rename))
                 .route(delete().to(keys::revoke)),
         )
+        .service(resource("/audit", "GET, HEAD").route(get().to(audit::list)))
         .service(resource("/keys/{id}/rotate", "POST").route(post().to(keys::rotate)))
         .default_service(web::to(unknown_url))
         .wrap(from_fn(move |request, next| {

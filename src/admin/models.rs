@@ -12,7 +12,7 @@ use super::{
     page::PageQuery,
 };
 use crate::{
-    domain::{Model, ModelChange, Name, NewModel},
+    domain::{Actor, Model, ModelChange, Name, NewModel},
     error::GatewayError,
     storage::Storage,
 };
@@ -59,8 +59,8 @@ pub(super) async fn list(storage: Data<Storage>, page: PageQuery) -> Answer {
     Ok(page.answer::<_, ModelView>(models))
 }
 
-pub(super) async fn map(storage: Data<Storage>, body: JsonBody<MapModel>) -> Answer {
-    let model = storage.create_model(body.0.try_into()?).await?;
+pub(super) async fn map(storage: Data<Storage>, by: Actor, body: JsonBody<MapModel>) -> Answer {
+    let model = storage.create_model(by, body.0.try_into()?).await?;
     Ok(HttpResponse::Created().json(ModelView::from(model)))
 }
 
@@ -71,16 +71,17 @@ pub(super) async fn show(storage: Data<Storage>, id: Id<Model>) -> Answer {
 
 pub(super) async fn change(
     storage: Data<Storage>,
+    by: Actor,
     id: Id<Model>,
     body: JsonBody<ChangeModel>,
 ) -> Answer {
     let change = body.0.try_into()?;
-    let model = id.found(storage.update_model(id.value, change).await?)?;
+    let model = id.found(storage.update_model(by, id.value, change).await?)?;
     Ok(HttpResponse::Ok().json(ModelView::from(model)))
 }
 
-pub(super) async fn delete(storage: Data<Storage>, id: Id<Model>) -> Answer {
-    id.existed(storage.delete_model(id.value).await?)?;
+pub(super) async fn delete(storage: Data<Storage>, by: Actor, id: Id<Model>) -> Answer {
+    id.existed(storage.delete_model(by, id.value).await?)?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     domain::{
-        BaseUrl, FixedHeaders, Name, NewProvider, Provider, ProviderChange, ProviderKind, Secret,
-        Timeouts, duration::show_duration,
+        Actor, BaseUrl, FixedHeaders, Name, NewProvider, Provider, ProviderChange, ProviderKind,
+        Secret, Timeouts, duration::show_duration,
     },
     error::GatewayError,
     storage::Storage,
@@ -85,8 +85,12 @@ pub(super) async fn list(storage: Data<Storage>, page: PageQuery) -> Answer {
     Ok(page.answer::<_, ProviderView>(providers))
 }
 
-pub(super) async fn register(storage: Data<Storage>, body: JsonBody<RegisterProvider>) -> Answer {
-    let provider = storage.create_provider(body.0.try_into()?).await?;
+pub(super) async fn register(
+    storage: Data<Storage>,
+    by: Actor,
+    body: JsonBody<RegisterProvider>,
+) -> Answer {
+    let provider = storage.create_provider(by, body.0.try_into()?).await?;
     Ok(HttpResponse::Created().json(ProviderView::from(provider)))
 }
 
@@ -97,16 +101,17 @@ pub(super) async fn show(storage: Data<Storage>, id: Id<Provider>) -> Answer {
 
 pub(super) async fn change(
     storage: Data<Storage>,
+    by: Actor,
     id: Id<Provider>,
     body: JsonBody<ChangeProvider>,
 ) -> Answer {
     let change = body.0.try_into()?;
-    let provider = id.found(storage.update_provider(id.value, change).await?)?;
+    let provider = id.found(storage.update_provider(by, id.value, change).await?)?;
     Ok(HttpResponse::Ok().json(ProviderView::from(provider)))
 }
 
-pub(super) async fn delete(storage: Data<Storage>, id: Id<Provider>) -> Answer {
-    id.existed(storage.delete_provider(id.value).await?)?;
+pub(super) async fn delete(storage: Data<Storage>, by: Actor, id: Id<Provider>) -> Answer {
+    id.existed(storage.delete_provider(by, id.value).await?)?;
     Ok(HttpResponse::NoContent().finish())
 }
 

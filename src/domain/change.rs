@@ -44,6 +44,19 @@ pub struct ProviderChange {
 }
 
 impl ProviderChange {
+    /// The names of the fields that are given.
+    pub fn fields(&self) -> Vec<&'static str> {
+        given(&[
+            ("name", self.name.is_some()),
+            ("kind", self.kind.is_some()),
+            ("api_key", self.api_key.is_some()),
+            ("base_url", self.base_url.is_some()),
+            ("headers", self.headers.is_some()),
+            ("timeouts", self.timeouts.is_some()),
+            ("is_active", self.is_active.is_some()),
+        ])
+    }
+
     /// The provider as it shall be. A change of the kind alone takes the address along if it
     /// was the old kind's own. `seal` makes of a new key what is stored.
     ///
@@ -119,6 +132,11 @@ pub enum ProviderRefused {
     },
 }
 
+fn given(fields: &[(&'static str, bool)]) -> Vec<&'static str> {
+    let given = fields.iter().filter(|(_, is_given)| *is_given);
+    given.map(|(name, _)| *name).collect()
+}
+
 /// A model to map.
 #[derive(Clone, Debug)]
 pub struct NewModel {
@@ -144,6 +162,16 @@ pub struct ModelChange {
 }
 
 impl ModelChange {
+    /// The names of the fields that are given.
+    pub fn fields(&self) -> Vec<&'static str> {
+        given(&[
+            ("name", self.name.is_some()),
+            ("provider_id", self.provider_id.is_some()),
+            ("provider_model_name", self.provider_model_name.is_some()),
+            ("is_active", self.is_active.is_some()),
+        ])
+    }
+
     /// Puts the model into the state that it shall have.
     pub fn apply(self, model: &mut Model) {
         if let Some(name) = self.name {

@@ -1,4 +1,4 @@
-//! How durations are written, in the environment and in JSON: `100ms`, `10s`, `15m`, `2h`.
+//! How durations are written, in the environment and in JSON: `100ms`, `10s`, `15m`, `2h`, `90d`.
 
 use std::time::Duration;
 
@@ -13,9 +13,10 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         "" | "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => {
             return Err(format!(
-                "has the unknown unit `{unit}` (known: ms, s, m, h)"
+                "has the unknown unit `{unit}` (known: ms, s, m, h, d)"
             ));
         }
     };
@@ -43,6 +44,7 @@ pub(crate) fn show_duration(duration: Duration) -> String {
     let ms = duration.as_millis();
     match ms {
         0 => "0".to_owned(),
+        _ if ms.is_multiple_of(86_400_000) => format!("{}d", ms / 86_400_000),
         _ if ms.is_multiple_of(3_600_000) => format!("{}h", ms / 3_600_000),
         _ if ms.is_multiple_of(60_000) => format!("{}m", ms / 60_000),
         _ if ms.is_multiple_of(1_000) => format!("{}s", ms / 1_000),

@@ -1,6 +1,7 @@
 //! Values that cannot be invalid: parsed once at the edge, trusted inside. No I/O.
 
 mod admin_keys;
+mod audit;
 mod change;
 pub(crate) mod duration;
 mod fixed_headers;
@@ -17,6 +18,7 @@ use derive_more::{Display, Error};
 
 pub use self::{
     admin_keys::{AdminKeyId, AdminKeys},
+    audit::{Actor, AuditEntry, Deed},
     change::{ModelChange, NewModel, NewProvider, ProviderChange, ProviderRefused},
     fixed_headers::FixedHeaders,
     model::{Model, Route},

@@ -37,8 +37,8 @@ use self::{
 use crate::{
     cache_warmer::{CacheWarmer, Tiers},
     domain::{
-        KeyHash, Model, ModelChange, Name, NewModel, NewProvider, PlainKey, Provider,
-        ProviderChange, Route, UserKey,
+        Actor, AuditEntry, KeyHash, Model, ModelChange, Name, NewModel, NewProvider, PlainKey,
+        Provider, ProviderChange, Route, UserKey,
     },
     settings::Settings,
 };
@@ -259,8 +259,8 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError::NameTaken`]
-    pub async fn create_provider(&self, new: NewProvider) -> Result<Provider> {
-        self.create(|database| async move { database.create_provider(new).await })
+    pub async fn create_provider(&self, by: Actor, new: NewProvider) -> Result<Provider> {
+        self.create(|database| async move { database.create_provider(&by, new).await })
             .await
     }
 
@@ -271,13 +271,14 @@ impl Storage {
     /// [`StorageError::NameTaken`]
     pub async fn update_provider(
         &self,
+        by: Actor,
         id: Uuid,
         change: ProviderChange,
     ) -> Result<Option<Provider>> {
         if change == ProviderChange::default() {
             return self.provider(id).await;
         }
-        self.mutate(|database| async move { database.update_provider(id, change).await })
+        self.mutate(|database| async move { database.update_provider(&by, id, change).await })
             .await
     }
 
@@ -285,8 +286,9 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError::ProviderInUse`]
-    pub async fn delete_provider(&self, id: Uuid) -> Result<bool> {
-        let deleted = self.mutate(|database| async move { database.delete_provider(id).await });
+    pub async fn delete_provider(&self, by: Actor, id: Uuid) -> Result<bool> {
+        let deleted =
+            self.mutate(|database| async move { database.delete_provider(&by, id).await });
         Ok(deleted.await?.is_some())
     }
 
@@ -306,8 +308,8 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError::NameTaken`], [`StorageError::UnknownProvider`]
-    pub async fn create_model(&self, new: NewModel) -> Result<Model> {
-        self.create(|database| async move { database.create_model(new).await })
+    pub async fn create_model(&self, by: Actor, new: NewModel) -> Result<Model> {
+        self.create(|database| async move { database.create_model(&by, new).await })
             .await
     }
 
@@ -315,18 +317,29 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError::NameTaken`], [`StorageError::UnknownProvider`]
-    pub async fn update_model(&self, id: Uuid, change: ModelChange) -> Result<Option<Model>> {
+    pub async fn update_model(
+        &self,
+        by: Actor,
+        id: Uuid,
+        change: ModelChange,
+    ) -> Result<Option<Model>> {
         if change == ModelChange::default() {
             return self.model(id).await;
         }
-        self.mutate(|database| async move { database.update_model(id, change).await })
+        self.mutate(|database| async move { database.update_model(&by, id, change).await })
             .await
     }
 
     /// Deletes a mapping; `false` if there is none.
-    pub async fn delete_model(&self, id: Uuid) -> Result<bool> {
-        let deleted = self.mutate(|database| async move { database.delete_model(id).await });
+    pub async fn delete_model(&self, by: Actor, id: Uuid) -> Result<bool> {
+        let deleted = self.mutate(|database| async move { database.delete_model(&by, id).await });
         Ok(deleted.await?.is_some())
+    }
+
+    /// Who changed what, newest first.
+    pub async fn audit(&self, page: Page) -> Result<Vec<AuditEntry>> {
+        self.read(|database| async move { database.audit(page).await })
+            .await
     }
 
     /// User keys, newest first.
@@ -342,15 +355,15 @@ impl Storage {
     }
 
     /// Stores a key that was just generated. It works when this returns.
-    pub async fn issue_key(&self, name: Name, key: &PlainKey) -> Result<UserKey> {
+    pub async fn issue_key(&self, by: Actor, name: Name, key: &PlainKey) -> Result<UserKey> {
         let (hash, prefix) = (key.hash(), key.prefix().to_owned());
-        self.create(|database| async move { database.create_key(name, hash, &prefix).await })
+        self.create(|database| async move { database.create_key(&by, name, hash, &prefix).await })
             .await
     }
 
     /// Gives a key another name.
-    pub async fn rename_key(&self, id: Uuid, name: Name) -> Result<Option<UserKey>> {
-        self.mutate(|database| async move { database.rename_key(id, name).await })
+    pub async fn rename_key(&self, by: Actor, id: Uuid, name: Name) -> Result<Option<UserKey>> {
+        self.mutate(|database| async move { database.rename_key(&by, id, name).await })
             .await
     }
 
@@ -358,15 +371,15 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError::KeyRevoked`]
-    pub async fn rotate_key(&self, id: Uuid, key: &PlainKey) -> Result<Option<UserKey>> {
+    pub async fn rotate_key(&self, by: Actor, id: Uuid, key: &PlainKey) -> Result<Option<UserKey>> {
         let (hash, prefix) = (key.hash(), key.prefix().to_owned());
-        self.mutate(|database| async move { database.rotate_key(id, hash, &prefix).await })
+        self.mutate(|database| async move { database.rotate_key(&by, id, hash, &prefix).await })
             .await
     }
 
     /// Revokes a key for good; `false` if there is none. It is refused when this returns.
-    pub async fn revoke_key(&self, id: Uuid) -> Result<bool> {
-        let revoked = self.mutate(|database| async move { database.revoke_key(id).await });
+    pub async fn revoke_key(&self, by: Actor, id: Uuid) -> Result<bool> {
+        let revoked = self.mutate(|database| async move { database.revoke_key(&by, id).await });
         Ok(revoked.await?.is_some())
     }
 }

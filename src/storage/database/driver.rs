@@ -17,6 +17,7 @@ macro_rules! for_every_driver {
             String: sqlx::Type<DB> + for<'r> sqlx::Decode<'r, DB> + for<'q> sqlx::Encode<'q, DB>,
             Option<String>: for<'q> sqlx::Encode<'q, DB>,
             Option<i64>: for<'q> sqlx::Encode<'q, DB>,
+            Option<uuid::Uuid>: for<'q> sqlx::Encode<'q, DB>,
         {
             $($body)*
         }

@@ -6,7 +6,7 @@ use sqlx::Connection as _;
 use uuid::Uuid;
 
 use super::{Result, StorageError, for_every_driver, sql::failure};
-use crate::domain::{EncryptionKey, Keyring, ProviderKey};
+use crate::domain::{Actor, Deed, EncryptionKey, Keyring, ProviderKey};
 
 /// What everything is to be sealed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,9 +182,17 @@ for_every_driver! {; impl {
         }
         self.query_scalar::<bool>("UPDATE encryption SET key_id = $1 RETURNING only_row")
             .bind(key.map(|key| key.id().to_string()))
-            .fetch_one(transaction)
+            .fetch_one(&mut *transaction)
             .await
             .map_err(failure::<DB>)?;
+        let deed = Deed {
+            action: "seal",
+            item_kind: "encryption",
+            item_id: None,
+            item_name: key.map_or("plaintext".to_owned(), |key| key.id().to_string()),
+            fields: Vec::new(),
+        };
+        self.record(transaction, &Actor::default(), &deed).await?;
         Ok(resealed)
     }
 

@@ -1,5 +1,6 @@
 //! Tier 3, the truth: one trait, two drivers. sqlx appears in this folder alone.
 
+mod audit;
 mod driver;
 mod encryption;
 mod history;
@@ -26,8 +27,8 @@ pub use self::{
 use super::StorageError;
 use crate::{
     domain::{
-        KeyHash, Model, ModelChange, Name, NewModel, NewProvider, Provider, ProviderChange, Route,
-        UserKey,
+        Actor, AuditEntry, KeyHash, Model, ModelChange, Name, NewModel, NewProvider, Provider,
+        ProviderChange, Route, UserKey,
     },
     settings::{DatabaseSettings, DatabaseUrl},
 };
@@ -126,7 +127,8 @@ pub enum Batch {
 }
 
 /// The truth. Each call is bounded in time; a failure to reach the database is
-/// [`StorageError::Unavailable`].
+/// [`StorageError::Unavailable`]. What changes something leaves a row of the audit in the same
+/// transaction.
 #[async_trait]
 pub trait Database: Send + Sync {
     /// Creates what is missing and brings the tables to this program's version. To be called
@@ -150,7 +152,7 @@ pub trait Database: Send + Sync {
     /// Sends everything that the caches hold, at one snapshot, and answers its stamp. Ends early,
     /// with an error, when the receiver is gone.
     async fn dump(&self, batches: mpsc::Sender<Batch>) -> Result<Stamp>;
-    /// Forgets all but the newest part of the log.
+    /// Forgets all but the newest part of the log, and what of the audit is older than `AUDIT_RETENTION`.
     async fn prune_changes(&self) -> Result<()>;
 
     /// Providers, newest first.
@@ -158,27 +160,32 @@ pub trait Database: Send + Sync {
     /// One provider.
     async fn provider(&self, id: Uuid) -> Result<Option<Provider>>;
     /// Registers a provider.
-    async fn create_provider(&self, new: NewProvider) -> Result<Committed<Provider>>;
+    async fn create_provider(&self, by: &Actor, new: NewProvider) -> Result<Committed<Provider>>;
     /// Changes a provider, and with it the routes of its models.
     async fn update_provider(
         &self,
+        by: &Actor,
         id: Uuid,
         change: ProviderChange,
     ) -> Result<Option<Committed<Provider>>>;
     /// Deletes a provider that no model uses.
-    async fn delete_provider(&self, id: Uuid) -> Result<Option<Committed<()>>>;
+    async fn delete_provider(&self, by: &Actor, id: Uuid) -> Result<Option<Committed<()>>>;
 
     /// Models, newest first.
     async fn models(&self, page: Page) -> Result<Vec<Model>>;
     /// One model.
     async fn model(&self, id: Uuid) -> Result<Option<Model>>;
     /// Maps a model.
-    async fn create_model(&self, new: NewModel) -> Result<Committed<Model>>;
+    async fn create_model(&self, by: &Actor, new: NewModel) -> Result<Committed<Model>>;
     /// Changes a mapping.
-    async fn update_model(&self, id: Uuid, change: ModelChange)
-    -> Result<Option<Committed<Model>>>;
+    async fn update_model(
+        &self,
+        by: &Actor,
+        id: Uuid,
+        change: ModelChange,
+    ) -> Result<Option<Committed<Model>>>;
     /// Deletes a mapping.
-    async fn delete_model(&self, id: Uuid) -> Result<Option<Committed<()>>>;
+    async fn delete_model(&self, by: &Actor, id: Uuid) -> Result<Option<Committed<()>>>;
 
     /// User keys, newest first.
     async fn keys(&self, page: Page) -> Result<Vec<UserKey>>;
@@ -187,22 +194,31 @@ pub trait Database: Send + Sync {
     /// Stores a new key.
     async fn create_key(
         &self,
+        by: &Actor,
         name: Name,
         hash: KeyHash,
         prefix: &str,
     ) -> Result<Committed<UserKey>>;
     /// Gives a key another name.
-    async fn rename_key(&self, id: Uuid, name: Name) -> Result<Option<Committed<UserKey>>>;
+    async fn rename_key(
+        &self,
+        by: &Actor,
+        id: Uuid,
+        name: Name,
+    ) -> Result<Option<Committed<UserKey>>>;
     /// Puts a new hash under an active key's id.
     async fn rotate_key(
         &self,
+        by: &Actor,
         id: Uuid,
         hash: KeyHash,
         prefix: &str,
     ) -> Result<Option<Committed<UserKey>>>;
     /// Switches a key off for good; its row stays.
-    async fn revoke_key(&self, id: Uuid) -> Result<Option<Committed<()>>>;
+    async fn revoke_key(&self, by: &Actor, id: Uuid) -> Result<Option<Committed<()>>>;
 
+    /// Who changed what, newest first.
+    async fn audit(&self, page: Page) -> Result<Vec<AuditEntry>>;
     /// Seals everything anew, in one transaction. To be called instead of [`Database::prepare`].
     async fn rotate_encryption_key(&self, target: Target) -> Result<Resealed>;
 

@@ -139,12 +139,12 @@ for_every_driver! {; impl {
         &self,
         connection: &mut DB::Connection,
         id: Uuid,
-    ) -> Result<Option<()>> {
-        let deleted = self.query_scalar::<Uuid>("DELETE FROM models WHERE id = $1 RETURNING id")
+    ) -> Result<Option<String>> {
+        let deleted = self.query_scalar::<String>("DELETE FROM models WHERE id = $1 RETURNING name")
             .bind(id)
             .fetch_optional(connection)
             .await
             .map_err(failure::<DB>)?;
-        Ok(deleted.map(drop))
+        Ok(deleted)
     }
 }}

@@ -100,12 +100,12 @@ for_every_driver! {; impl {
         Ok(())
     }
 
-    /// Deletes a provider that no model uses; `None` if there is none.
+    /// Deletes a provider that no model uses, and answers its name; `None` if there is none.
     pub(super) async fn remove_provider(
         &self,
         connection: &mut DB::Connection,
         id: Uuid,
-    ) -> Result<Option<()>> {
+    ) -> Result<Option<String>> {
         let models: Vec<String> =
             self.query_scalar("SELECT name FROM models WHERE provider_id = $1 ORDER BY name")
                 .bind(id)
@@ -115,12 +115,12 @@ for_every_driver! {; impl {
         if !models.is_empty() {
             return Err(StorageError::ProviderInUse { models });
         }
-        let deleted = self.query_scalar::<Uuid>("DELETE FROM providers WHERE id = $1 RETURNING id")
+        let deleted = self.query_scalar::<String>("DELETE FROM providers WHERE id = $1 RETURNING name")
             .bind(id)
             .fetch_optional(connection)
             .await
             .map_err(failure::<DB>)?;
-        Ok(deleted.map(drop))
+        Ok(deleted)
     }
 
     pub(super) async fn provider_name(

@@ -13,8 +13,8 @@ use super::{
     sql::{PATIENCE, failure, now, unavailable, within},
 };
 use crate::domain::{
-    KeyHash, Model, ModelChange, Name, NewModel, NewProvider, Provider, ProviderChange,
-    ProviderKey, Route, UserKey,
+    Actor, AuditEntry, Deed, KeyHash, Model, ModelChange, Name, NewModel, NewProvider, Provider,
+    ProviderChange, ProviderKey, Route, UserKey,
 };
 use sqlx::Connection;
 
@@ -86,7 +86,11 @@ for_every_driver! { async_trait; impl (Database) {
     }
 
     async fn prune_changes(&self) -> Result<()> {
-        self.statements(PATIENCE, async |connection| self.forget_old_changes(connection).await).await
+        self.statements(PATIENCE, async |connection| {
+            self.forget_old_changes(connection).await?;
+            self.forget_old_audit(connection).await
+        })
+        .await
     }
 
     async fn providers(&self, page: Page) -> Result<Vec<Provider>> {
@@ -97,38 +101,49 @@ for_every_driver! { async_trait; impl (Database) {
         self.statements(PATIENCE, async |connection| self.find_provider(connection, id).await).await
     }
 
-    async fn create_provider(&self, new: NewProvider) -> Result<Committed<Provider>> {
-        let created = self.mutate(async |transaction| {
+    async fn create_provider(
+        &self,
+        by: &Actor,
+        new: NewProvider,
+    ) -> Result<Committed<Provider>> {
+        let created = self.mutate(by, async |transaction| {
             let id = Uuid::now_v7();
             let sealing = self.sealing(transaction).await?;
             let seal = |key| ProviderKey::new(id, key, sealing);
             let provider = Provider::new(id, new, seal, now())?;
             self.insert_provider(transaction, &provider).await?;
-            Ok(Some(provider))
+            let deed = Deed::new("create", "provider", id, provider.name.as_str());
+            Ok(Some((provider, deed)))
         });
         created.await.and_then(done)
     }
 
     async fn update_provider(
         &self,
+        by: &Actor,
         id: Uuid,
         change: ProviderChange,
     ) -> Result<Option<Committed<Provider>>> {
-        self.mutate(async |transaction| {
+        self.mutate(by, async |transaction| {
             let Some(mut provider) = self.find_provider(transaction, id).await? else {
                 return Ok(None);
             };
-            let sealing = self.sealing(transaction).await?;
+            let (sealing, fields) = (self.sealing(transaction).await?, change.fields());
             change.apply(&mut provider, |key| ProviderKey::new(id, key, sealing))?;
             provider.updated_at = now();
             self.store_provider(transaction, &provider).await?;
-            Ok(Some(provider))
+            let deed = Deed::update("provider", id, provider.name.as_str(), fields);
+            Ok(Some((provider, deed)))
         })
         .await
     }
 
-    async fn delete_provider(&self, id: Uuid) -> Result<Option<Committed<()>>> {
-        self.mutate(async |transaction| self.remove_provider(transaction, id).await).await
+    async fn delete_provider(&self, by: &Actor, id: Uuid) -> Result<Option<Committed<()>>> {
+        self.mutate(by, async |transaction| {
+            let removed = self.remove_provider(transaction, id).await?;
+            Ok(removed.map(|name| ((), Deed::new("delete", "provider", id, &name))))
+        })
+        .await
     }
 
     async fn models(&self, page: Page) -> Result<Vec<Model>> {
@@ -139,36 +154,44 @@ for_every_driver! { async_trait; impl (Database) {
         self.statements(PATIENCE, async |connection| self.find_model(connection, id).await).await
     }
 
-    async fn create_model(&self, new: NewModel) -> Result<Committed<Model>> {
-        let created = self.mutate(async |transaction| {
+    async fn create_model(&self, by: &Actor, new: NewModel) -> Result<Committed<Model>> {
+        let created = self.mutate(by, async |transaction| {
             let provider_name = self.provider_name(transaction, new.provider_id).await?;
             let model = Model::new(Uuid::now_v7(), new, provider_name, now());
             self.insert_model(transaction, &model).await?;
-            Ok(Some(model))
+            let deed = Deed::new("create", "model", model.id, model.name.as_str());
+            Ok(Some((model, deed)))
         });
         created.await.and_then(done)
     }
 
     async fn update_model(
         &self,
+        by: &Actor,
         id: Uuid,
         change: ModelChange,
     ) -> Result<Option<Committed<Model>>> {
-        self.mutate(async |transaction| {
+        self.mutate(by, async |transaction| {
             let Some(mut model) = self.find_model(transaction, id).await? else {
                 return Ok(None);
             };
+            let fields = change.fields();
             change.apply(&mut model);
             model.updated_at = now();
             model.provider_name = self.provider_name(transaction, model.provider_id).await?;
             self.store_model(transaction, &model).await?;
-            Ok(Some(model))
+            let deed = Deed::update("model", id, model.name.as_str(), fields);
+            Ok(Some((model, deed)))
         })
         .await
     }
 
-    async fn delete_model(&self, id: Uuid) -> Result<Option<Committed<()>>> {
-        self.mutate(async |transaction| self.remove_model(transaction, id).await).await
+    async fn delete_model(&self, by: &Actor, id: Uuid) -> Result<Option<Committed<()>>> {
+        self.mutate(by, async |transaction| {
+            let removed = self.remove_model(transaction, id).await?;
+            Ok(removed.map(|name| ((), Deed::new("delete", "model", id, &name))))
+        })
+        .await
     }
 
     async fn keys(&self, page: Page) -> Result<Vec<UserKey>> {
@@ -181,38 +204,47 @@ for_every_driver! { async_trait; impl (Database) {
 
     async fn create_key(
         &self,
+        by: &Actor,
         name: Name,
         hash: KeyHash,
         prefix: &str,
     ) -> Result<Committed<UserKey>> {
         let key = UserKey::new(Uuid::now_v7(), name, prefix.to_owned(), now());
-        let created = self.mutate(async |transaction| {
+        let created = self.mutate(by, async |transaction| {
             self.insert_key(transaction, &key, hash).await?;
-            Ok(Some(key))
+            let deed = Deed::new("create", "key", key.id, key.name.as_str());
+            Ok(Some((key, deed)))
         });
         created.await.and_then(done)
     }
 
-    async fn rename_key(&self, id: Uuid, name: Name) -> Result<Option<Committed<UserKey>>> {
-        self.mutate(async |transaction| {
+    async fn rename_key(
+        &self,
+        by: &Actor,
+        id: Uuid,
+        name: Name,
+    ) -> Result<Option<Committed<UserKey>>> {
+        self.mutate(by, async |transaction| {
             let Some(mut key) = self.find_key(transaction, id).await? else {
                 return Ok(None);
             };
             key.name = name;
             key.updated_at = now();
             self.store_key_name(transaction, &key).await?;
-            Ok(Some(key))
+            let deed = Deed::update("key", id, key.name.as_str(), vec!["name"]);
+            Ok(Some((key, deed)))
         })
         .await
     }
 
     async fn rotate_key(
         &self,
+        by: &Actor,
         id: Uuid,
         hash: KeyHash,
         prefix: &str,
     ) -> Result<Option<Committed<UserKey>>> {
-        self.mutate(async |transaction| {
+        self.mutate(by, async |transaction| {
             let Some(mut key) = self.find_key(transaction, id).await? else {
                 return Ok(None);
             };
@@ -222,19 +254,25 @@ for_every_driver! { async_trait; impl (Database) {
             key.key_prefix = prefix.to_owned();
             key.updated_at = now();
             self.store_key_hash(transaction, &key, hash).await?;
-            Ok(Some(key))
+            let deed = Deed::new("rotate", "key", id, key.name.as_str());
+            Ok(Some((key, deed)))
         })
         .await
     }
 
-    async fn revoke_key(&self, id: Uuid) -> Result<Option<Committed<()>>> {
-        self.mutate(async |transaction| {
-            if self.find_key(transaction, id).await?.is_none() {
+    async fn revoke_key(&self, by: &Actor, id: Uuid) -> Result<Option<Committed<()>>> {
+        self.mutate(by, async |transaction| {
+            let Some(key) = self.find_key(transaction, id).await? else {
                 return Ok(None);
-            }
-            self.deactivate_key(transaction, id).await.map(Some)
+            };
+            self.deactivate_key(transaction, id).await?;
+            Ok(Some(((), Deed::new("revoke", "key", id, key.name.as_str()))))
         })
         .await
+    }
+
+    async fn audit(&self, page: Page) -> Result<Vec<AuditEntry>> {
+        self.statements(PATIENCE, async |connection| self.list_audit(connection, page).await).await
     }
 
     async fn rotate_encryption_key(&self, target: Target) -> Result<Resealed> {

@@ -22,7 +22,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
 use super::{Changes, Committed, Listener, Page, Result, StorageError, for_every_driver, rows};
-use crate::{domain::Name, settings::DatabaseSettings};
+use crate::{
+    domain::{Actor, Deed, Name},
+    settings::DatabaseSettings,
+};
 
 /// The longest that a mutation, a list or one step of a dump may take. Look-ups have a limit of
 /// their own, `DATABASE_TIMEOUT`.
@@ -294,15 +297,19 @@ pub(super) fn name_taken<DB: Dialect>(
 
 for_every_driver! {; impl {
     /// Runs `work` as one transaction and commits it; `None` means that there was nothing to do it
-    /// to. Answers what the caches must hear.
+    /// to. The audit is told in the same transaction. Answers what the caches must hear.
     pub(super) async fn mutate<T>(
         &self,
-        work: impl AsyncFnOnce(&mut DB::Connection) -> Result<Option<T>>,
+        by: &Actor,
+        work: impl AsyncFnOnce(&mut DB::Connection) -> Result<Option<(T, Deed)>>,
     ) -> Result<Option<Committed<T>>> {
         self.with(PATIENCE, async |connection| {
             let mut mutation = self.begin(connection).await?;
             match work(&mut mutation.transaction).await? {
-                Some(value) => self.commit(mutation, value).await.map(Some),
+                Some((value, deed)) => {
+                    self.record(&mut mutation.transaction, by, &deed).await?;
+                    self.commit(mutation, value).await.map(Some)
+                }
                 None => Ok(None),
             }
         })

@@ -7,7 +7,7 @@ use crate::support::{
 };
 
 /// Every path, and the methods that it serves.
-const TABLE: [(&str, &str); 7] = [
+const TABLE: [(&str, &str); 8] = [
     ("/admin/providers", "GET, HEAD, POST"),
     ("/admin/providers/{id}", "GET, HEAD, PUT, DELETE"),
     ("/admin/models", "GET, HEAD, POST"),
@@ -15,6 +15,7 @@ const TABLE: [(&str, &str); 7] = [
     ("/admin/keys", "GET, HEAD, POST"),
     ("/admin/keys/{id}", "GET, HEAD, PUT, DELETE"),
     ("/admin/keys/{id}/rotate", "POST"),
+    ("/admin/audit", "GET, HEAD"),
 ];
 
 const UNKNOWN_PATHS: [&str; 7] = [

@@ -1,6 +1,7 @@
 //! The admin API: every endpoint, every field, every refusal.
 
 mod access;
+mod audit;
 mod bodies;
 mod keys;
 mod lists;

@@ -163,7 +163,7 @@ async fn dump_redis(url: &str, prefix: &str) -> String {
             .query_async(&mut connection)
             .await
             .unwrap();
-        dump.push_str(&text_of(&value));
+        dump.push_str(&format!("{key}\n{}\n", text_of(&value)));
     }
     dump
 }
