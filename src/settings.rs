@@ -7,7 +7,7 @@ use std::{fmt, net::SocketAddr, str::FromStr, thread, time::Duration};
 
 use derive_more::{Display, Error};
 
-pub use self::address::{DatabaseUrl, RedisUrl};
+pub use self::address::{DatabaseUrl, PostgresTls, RedisUrl};
 use self::sources::{File, Found, is_set};
 use crate::{
     domain::{

@@ -15,6 +15,21 @@ const SSL_MODES: [&str; 6] = [
     "verify-full",
 ];
 
+/// The names of PostgreSQL's parameters that have several, as the driver knows them.
+const SSL_MODE: [&str; 2] = ["sslmode", "ssl-mode"];
+const SSL_ROOT_CERT: [&str; 3] = ["sslrootcert", "ssl-root-cert", "ssl-ca"];
+const SSL_CERT: [&str; 2] = ["sslcert", "ssl-cert"];
+const SSL_KEY: [&str; 2] = ["sslkey", "ssl-key"];
+
+/// The files that a `postgres://` address names for TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PostgresTls {
+    /// `sslrootcert`: the authorities to trust, or `system`.
+    pub root_cert: Option<String>,
+    /// `sslcert` and `sslkey`: a certificate of the gateway's own, and its key.
+    pub client: Option<(String, String)>,
+}
+
 /// Where the database is. `Display` and `Debug` show no credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub enum DatabaseUrl {
@@ -51,12 +66,32 @@ impl DatabaseUrl {
                 for (name, value) in url.query_pairs() {
                     check_postgres_option(&name, &value)?;
                 }
+                check_postgres_tls(&url)?;
                 Ok(Self::Postgres(url))
             }
             scheme => Err(format!(
                 "has the scheme `{scheme}`; postgres:// and sqlite:// are known"
             )),
         }
+    }
+}
+
+impl PostgresTls {
+    /// What an address says.
+    pub fn of(url: &Url) -> Self {
+        Self {
+            root_cert: parameter(url, &SSL_ROOT_CERT),
+            client: parameter(url, &SSL_CERT).zip(parameter(url, &SSL_KEY)),
+        }
+    }
+
+    /// The address without `sslrootcert`.
+    pub fn without_root_cert(url: &Url) -> Url {
+        let mut bare = url.clone();
+        let kept = url.query_pairs();
+        let kept = kept.filter(|(name, _)| !SSL_ROOT_CERT.contains(&&**name));
+        bare.query_pairs_mut().clear().extend_pairs(kept);
+        bare
     }
 }
 
@@ -144,6 +179,34 @@ fn check_postgres_option(name: &str, value: &str) -> Result<(), String> {
         true => Ok(()),
         false => Err(format!("has an unusable value of `{name}`")),
     }
+}
+
+/// Refuses what would leave a connection less safe than its address looks.
+fn check_postgres_tls(url: &Url) -> Result<(), String> {
+    let value = |names| parameter(url, names);
+    if value(&SSL_CERT).is_some() != value(&SSL_KEY).is_some() {
+        return Err("must have both `sslcert` and `sslkey`, or neither".to_owned());
+    }
+    let mode = value(&SSL_MODE).map(|mode| mode.to_ascii_lowercase());
+    match (value(&SSL_ROOT_CERT).as_deref(), mode.as_deref()) {
+        (None, _) | (Some("system"), None | Some("verify-full")) => Ok(()),
+        (Some("system"), _) => {
+            Err("must have verify-full as `sslmode` with `sslrootcert=system`".to_owned())
+        }
+        (Some(_), Some("require" | "verify-ca" | "verify-full")) => Ok(()),
+        (Some(_), _) => Err(
+            "has `sslrootcert`, which nobody looks at without `sslmode=verify-full` (or verify-ca)"
+                .to_owned(),
+        ),
+    }
+}
+
+/// The last value of a parameter, under any of its names: the one that the driver takes.
+fn parameter(url: &Url, names: &[&str]) -> Option<String> {
+    let found = url
+        .query_pairs()
+        .filter(|(name, _)| names.contains(&&**name));
+    found.last().map(|(_, value)| value.into_owned())
 }
 
 /// Names the parameter, unless it may be the rest of a password with a `?` in it.
@@ -237,6 +300,10 @@ mod tests {
         for (rest, word) in [
             ("/x?sslpassword=hunter2", "`sslpassword`"),
             ("/x?sslmode=hunter2", "verify-full"),
+            ("/x?sslmode=verify-full&sslcert=/hunter2", "`sslkey`"),
+            ("/x?sslrootcert=/hunter2", "sslmode=verify-full"),
+            ("/x?sslmode=prefer&ssl-ca=/hunter2", "sslmode=verify-full"),
+            ("/x?sslmode=require&sslrootcert=system", "verify-full"),
             ("/x?port=hunter2", "`port`"),
             ("/x?hostaddr=hunter2", "`hostaddr`"),
             ("/x?statement-cache-capacity=hunter2", "`statement-cache"),
@@ -258,6 +325,7 @@ mod tests {
             &options[lock_timeout]=1s&statement-cache-capacity=0";
         assert!(DatabaseUrl::parse(&format!("postgres://db/x?{known}")).is_ok());
         assert!(DatabaseUrl::parse("postgresql://u:%C3%BC%25@db").is_ok());
+        assert!(DatabaseUrl::parse("postgres://db?sslrootcert=system").is_ok());
     }
 
     #[test]

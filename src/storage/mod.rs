@@ -7,6 +7,7 @@ pub(crate) mod freshness;
 mod gatherer;
 mod lookup;
 pub(crate) mod memory;
+mod pem;
 pub(crate) mod redis_cache;
 mod single_flight;
 

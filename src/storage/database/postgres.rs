@@ -11,9 +11,9 @@ use std::{
 
 use async_trait::async_trait;
 use sqlx::{
-    Connection as _, Executor, PgConnection, PgPool, Postgres, Row as _,
+    ConnectOptions as _, Connection as _, Executor, PgConnection, PgPool, Postgres, Row as _,
     migrate::{MigrateDatabase, MigrateError, Migrator},
-    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgSslMode},
     raw_sql,
 };
 use url::Url;
@@ -22,7 +22,10 @@ use super::{
     Result, Stamp, StorageError,
     sql::{Dialect, PATIENCE, Sql, failure, unavailable, within},
 };
-use crate::settings::{DatabaseSettings, DatabaseUrl};
+use crate::{
+    settings::{DatabaseSettings, DatabaseUrl, PostgresTls},
+    storage::pem,
+};
 
 /// Without sqlx's own lock, which belongs to a session.
 static MIGRATIONS: Migrator = Migrator {
@@ -40,12 +43,16 @@ const LOCK_MIGRATIONS: &str = "SELECT pg_advisory_xact_lock(7811600942345511)";
 /// a pooler refuses or ignores it, because the session that it lends out has begun already. It
 /// formats floating-point numbers, of which there are none here, in a way that nobody wants.
 const TELL_TALE: i8 = -7;
+/// As `sslrootcert`: the system's authorities. They are what sqlx trusts without that parameter.
+const TRUST_SYSTEM: &str = "system";
 /// What the triggers notify.
 const CHANNEL: &str = "llm_gateway_changes";
 /// "invalid_catalog_name": the server is there, the database isn't.
 const NO_SUCH_DATABASE: &str = "3D000";
 
 pub(super) fn open(settings: &DatabaseSettings) -> Result<Sql<Postgres>> {
+    check_files("DATABASE_URL", address(&settings.url)?)?;
+    check_files("DATABASE_LISTEN_URL", address(&settings.listen_url)?)?;
     let pooled = Arc::new(AtomicBool::new(keeps_no_statements(&settings.url)));
     let found = Arc::clone(&pooled);
     let pool = PgPoolOptions::new()
@@ -101,12 +108,44 @@ fn address(url: &DatabaseUrl) -> Result<&Url> {
     }
 }
 
-fn options(url: &DatabaseUrl) -> Result<PgConnectOptions> {
-    let options = PgConnectOptions::from_str(address(url)?.as_str()).map_err(|error| {
-        StorageError::Broken {
-            reason: format!("the PostgreSQL address has an unusable option: {error}"),
+/// Looks at the files that an address names; `variable` is its own name.
+fn check_files(variable: &str, url: &Url) -> Result<()> {
+    let PostgresTls { root_cert, client } = PostgresTls::of(url);
+    // The driver takes the text of a certificate as well as its file's path.
+    let is_path = |text: &String| !text.starts_with("-----BEGIN");
+    let what = |parameter: &str| format!("{variable}: {parameter}");
+    if let Some(path) = root_cert.filter(|root| root != TRUST_SYSTEM && is_path(root)) {
+        pem::certificates(&what("sslrootcert"), &path)?;
+    }
+    if let Some((cert, key)) = client {
+        if is_path(&cert) {
+            pem::certificates(&what("sslcert"), &cert)?;
         }
+        if is_path(&key) {
+            pem::private_key(&what("sslkey"), &key)?;
+        }
+    }
+    Ok(())
+}
+
+/// What libpq understands by an address, where sqlx understands less of it.
+fn options(url: &DatabaseUrl) -> Result<PgConnectOptions> {
+    let url = address(url)?;
+    let root_cert = PostgresTls::of(url).root_cert;
+    let trusts_system = root_cert.as_deref() == Some(TRUST_SYSTEM);
+    let parsed = if trusts_system {
+        let bare = PostgresTls::without_root_cert(url);
+        PgConnectOptions::from_str(bare.as_str())
+            .map(|options| options.ssl_mode(PgSslMode::VerifyFull))
+    } else {
+        PgConnectOptions::from_str(url.as_str())
+    };
+    let mut options = parsed.map_err(|error| StorageError::Broken {
+        reason: format!("the PostgreSQL address has an unusable option: {error}"),
     })?;
+    if root_cert.is_some() && matches!(options.get_ssl_mode(), PgSslMode::Require) {
+        options = options.ssl_mode(PgSslMode::VerifyCa);
+    }
     Ok(options
         .application_name("llm-gateway")
         .extra_float_digits(TELL_TALE))
@@ -203,7 +242,7 @@ impl Dialect for Postgres {
         let limit = sql.settings.timeout;
         let pool = match direct(&sql.settings, limit).await {
             Err(error) if is_missing(&error) => {
-                let url = address(&sql.settings.listen_url)?;
+                let url = options(&sql.settings.listen_url)?.to_url_lossy();
                 let create = async {
                     let created = Postgres::create_database(url.as_str()).await;
                     created.map_err(failure::<Self>)
