@@ -20,7 +20,7 @@
 #
 # All of them listen on 127.0.0.1 alone, on free ports. The certificates, made anew each time, are in
 # TLS_FOLDER: ca.pem (the one to trust), other-ca.pem (a stranger), client.pem and client.key, and
-# server.pem, which is good for `localhost` and 127.0.0.1.
+# server.pem, which is good for `localhost` and not for 127.0.0.1.
 #
 # SERVERS_FOLDER is where they are kept; .dev/servers if it isn't set.
 set -euo pipefail
@@ -78,7 +78,7 @@ make_certificates() {
   mkdir -p "$TLS"
   make_authority ca
   make_authority other-ca
-  make_certificate server 'subjectAltName=DNS:localhost,IP:127.0.0.1'
+  make_certificate server 'subjectAltName=DNS:localhost'
   make_certificate client 'extendedKeyUsage=clientAuth' /CN=certified
   # PostgreSQL's own user reads some of them; they protect nothing.
   chmod 755 "$FOLDER" "$TLS"
@@ -174,8 +174,8 @@ hostssl all certified 127.0.0.1/32 cert
 hostssl all all 127.0.0.1/32 scram-sha-256
 CONF
   as_postgres_user "$POSTGRES_BIN/pg_ctl" reload --silent --pgdata "$cluster"
-  is_called postgres-tls POSTGRES_TLS_URL "$DATABASE_URL" \
-    POSTGRES_CERTIFIED_URL "postgres://certified@127.0.0.1:$POSTGRES_PORT/$database"
+  is_called postgres-tls POSTGRES_TLS_URL "${DATABASE_URL/127.0.0.1/localhost}" \
+    POSTGRES_CERTIFIED_URL "postgres://certified@localhost:$POSTGRES_PORT/$database"
 )
 
 # ---- Redis ----
@@ -198,13 +198,15 @@ start_redis_cluster() {
   for index in 1 2 3 4 5 6; do
     port=$(free_port) tls_port=$(free_port)
     start_redis "$port" "$FOLDER/redis-cluster/$port" "port $port" "tls-port $tls_port" 'tls-auth-clients no' \
-      'cluster-enabled yes' "cluster-port $(free_port)" 'cluster-node-timeout 1000'
-    nodes+=("127.0.0.1:$port")
+      'cluster-enabled yes' "cluster-port $(free_port)" 'cluster-node-timeout 1000' \
+      'repl-diskless-sync-delay 0' 'tls-cluster yes' 'tls-replication yes' \
+      'cluster-announce-hostname localhost' 'cluster-preferred-endpoint-type hostname'
+    nodes+=("127.0.0.1:$tls_port")
     if ((index <= 3)); then
       plain+=("127.0.0.1:$port") tls+=("localhost:$tls_port")
     fi
   done
-  redis-cli --cluster create "${nodes[@]}" --cluster-replicas 1 --cluster-yes >"$FOLDER/redis-cluster/log" 2>&1 || {
+  redis-cli --tls --cacert "$TLS/ca.pem" --cluster create "${nodes[@]}" --cluster-replicas 1 --cluster-yes >"$FOLDER/redis-cluster/log" 2>&1 || {
     cat "$FOLDER/redis-cluster/log" >&2
     die "the Redis Cluster was not created"
   }
@@ -245,7 +247,7 @@ redis_is_up() { [[ -s $2/pid ]] && answers_tcp 127.0.0.1 "$1"; }
 cluster_is_whole() {
   local node info
   for node in "$@"; do
-    info=$(redis-cli -h "${node%:*}" -p "${node##*:}" cluster info 2>/dev/null) || return 1
+    info=$(redis-cli --tls --cacert "$TLS/ca.pem" -h "${node%:*}" -p "${node##*:}" cluster info 2>/dev/null) || return 1
     [[ $info == *cluster_state:ok* && $info == *cluster_known_nodes:$#* ]] || return 1
   done
 }
@@ -289,7 +291,7 @@ end_server() {
 is_ours() {
   local at
   at=$(readlink "/proc/$1/cwd" 2>/dev/null || true)
-  [[ $at == "$2" ]] || tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null | grep -qF -- "$2/"
+  [[ $at == "$2" ]] || { tr '\0' ' ' <"/proc/$1/cmdline"; } 2>/dev/null | grep -qF -- "$2/"
 }
 
 main "$@"

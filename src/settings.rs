@@ -96,6 +96,8 @@ pub struct DatabaseSettings {
 pub struct CacheSettings {
     /// `REDIS_URL`; `None` where it is `none`.
     pub redis_url: Option<RedisUrl>,
+    /// `REDIS_CA_CERT`, `REDIS_CLIENT_CERT` and `REDIS_CLIENT_KEY`.
+    pub redis_tls: RedisTls,
     /// `CACHE_PREFIX`: first part of every Redis key.
     pub prefix: String,
     /// `CACHE_TIMEOUT`: the longest that a look-up may wait for Redis.
@@ -106,6 +108,15 @@ pub struct CacheSettings {
     pub memory_entries: usize,
     /// `STALE_GRACE`: how long to serve what is held while cut off from everything.
     pub stale_grace: Duration,
+}
+
+/// Whom a `rediss://` connection trusts, and as whom it comes: paths of PEM files.
+#[derive(Clone, Debug, Default)]
+pub struct RedisTls {
+    /// The authorities to trust instead of the system's.
+    pub ca_cert: Option<String>,
+    /// A certificate of the gateway's own, and its key.
+    pub client: Option<(String, String)>,
 }
 
 /// The way to the providers: `UPSTREAM_*`.
@@ -190,6 +201,8 @@ impl Settings {
             Some(url) => url.to_string(),
             None => "none".to_owned(),
         };
+        let file = |path: Option<&String>| path.map_or_else(|| "none".to_owned(), String::clone);
+        let client = self.cache.redis_tls.client.as_ref();
         vec![
             ("ADMIN_KEY", self.admin_keys.current.to_string()),
             (
@@ -235,6 +248,9 @@ impl Settings {
                 show_key(self.database.keyring.previous.as_ref()),
             ),
             ("REDIS_URL", redis),
+            ("REDIS_CA_CERT", file(self.cache.redis_tls.ca_cert.as_ref())),
+            ("REDIS_CLIENT_CERT", file(client.map(|(cert, _)| cert))),
+            ("REDIS_CLIENT_KEY", file(client.map(|(_, key)| key))),
             ("CACHE_PREFIX", self.cache.prefix.clone()),
             ("CACHE_TIMEOUT", show(self.cache.timeout)),
             ("CACHE_REWARM_INTERVAL", show(self.cache.rewarm_interval)),
@@ -426,13 +442,15 @@ impl Reader<'_> {
     }
 
     fn cache(&mut self, database: &DatabaseUrl) -> CacheSettings {
+        let redis_url = self.checked(
+            "REDIS_URL",
+            RedisUrl::default_with(database),
+            "redis://127.0.0.1:6379, or none to switch Redis off",
+            RedisUrl::parse_or_none,
+        );
         CacheSettings {
-            redis_url: self.checked(
-                "REDIS_URL",
-                RedisUrl::default_with(database),
-                "redis://127.0.0.1:6379, or none to switch Redis off",
-                RedisUrl::parse_or_none,
-            ),
+            redis_tls: self.redis_tls(redis_url.as_ref()),
+            redis_url,
             prefix: self.checked("CACHE_PREFIX", "llmgw".to_owned(), "llmgw", cache_prefix),
             timeout: self.duration("CACHE_TIMEOUT", 100),
             rewarm_interval: self.duration("CACHE_REWARM_INTERVAL", 600_000),
@@ -443,6 +461,31 @@ impl Reader<'_> {
                 "15m, or 0 to turn it off",
                 duration,
             ),
+        }
+    }
+
+    fn redis_tls(&mut self, url: Option<&RedisUrl>) -> RedisTls {
+        let mut file = |name| {
+            let path = self.checked(name, None, "/etc/redis/ca.pem", |text| {
+                Ok(Some(text.to_owned()))
+            });
+            if path.is_some() && !url.is_some_and(RedisUrl::is_tls) {
+                self.problems.push(format!(
+                    "{name}: is of no use, because REDIS_URL isn't a rediss:// address"
+                ));
+            }
+            path
+        };
+        let ca_cert = file("REDIS_CA_CERT");
+        let (cert, key) = (file("REDIS_CLIENT_CERT"), file("REDIS_CLIENT_KEY"));
+        if cert.is_some() != key.is_some() {
+            self.problems.push(
+                "REDIS_CLIENT_CERT: and REDIS_CLIENT_KEY must both be set, or neither".to_owned(),
+            );
+        }
+        RedisTls {
+            ca_cert,
+            client: cert.zip(key),
         }
     }
 
@@ -602,7 +645,7 @@ mod tests {
         );
         assert!(redis_of(&[KEY, postgres, ("REDIS_URL", "none")]).is_none());
         let sqlite = [KEY, ("REDIS_URL", "rediss://u:p@cache.example:6380/1")];
-        assert_eq!(redis_of(&sqlite).unwrap().expose(), sqlite[1].1);
+        assert_eq!(redis_of(&sqlite).unwrap().expose()[0].as_str(), sqlite[1].1);
     }
 
     #[test]
@@ -702,6 +745,22 @@ mod tests {
         let filter = |value| read(&[KEY, ("RUST_LOG", value)]).unwrap().log_filter;
         assert_eq!(filter(""), telemetry::DEFAULT_FILTER);
         assert_eq!(filter("warn,llm_gateway=debug"), "warn,llm_gateway=debug");
+    }
+
+    #[test]
+    fn certificates_for_redis_are_for_an_encrypted_connection() {
+        let (plain, tls) = (("REDIS_URL", "redis://c"), ("REDIS_URL", "rediss://c"));
+        let (ca, cert, key) = (
+            ("REDIS_CA_CERT", "/ca.pem"),
+            ("REDIS_CLIENT_CERT", "/c.pem"),
+            ("REDIS_CLIENT_KEY", "/c.key"),
+        );
+        assert!(problems(&[KEY, plain, ca])[0].starts_with("REDIS_CA_CERT"));
+        assert!(problems(&[KEY, ca])[0].starts_with("REDIS_CA_CERT"));
+        assert!(problems(&[KEY, tls, cert])[0].starts_with("REDIS_CLIENT_CERT"));
+        let settings = read(&[KEY, tls, ca, cert, key]).unwrap().cache.redis_tls;
+        assert_eq!(settings.ca_cert.as_deref(), Some("/ca.pem"));
+        assert_eq!(settings.client.unwrap().1, "/c.key");
     }
 
     #[test]

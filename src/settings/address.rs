@@ -39,9 +39,10 @@ pub enum DatabaseUrl {
     Sqlite(String),
 }
 
-/// Where Redis is. `Display` and `Debug` show no credentials.
+/// Where Redis is: one server, or several of a cluster's. `Display` and `Debug` show no
+/// credentials.
 #[derive(Clone, PartialEq, Eq)]
-pub struct RedisUrl(Url);
+pub struct RedisUrl(Vec<Url>);
 
 impl DatabaseUrl {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
@@ -99,29 +100,67 @@ impl RedisUrl {
     pub(super) fn default_with(database: &DatabaseUrl) -> Option<Self> {
         match database {
             DatabaseUrl::Sqlite(_) => None,
-            DatabaseUrl::Postgres(_) => Url::parse("redis://127.0.0.1:6379").ok().map(Self),
+            DatabaseUrl::Postgres(_) => {
+                let url = Url::parse("redis://127.0.0.1:6379").ok()?;
+                Some(Self(vec![url]))
+            }
         }
     }
 
+    /// `redis://user:password@host:port,host:port/number`, or `none`.
     pub(super) fn parse_or_none(text: &str) -> Result<Option<Self>, String> {
         if text == "none" {
             return Ok(None);
         }
-        let url = parse_url(text)?;
-        match url.scheme() {
-            "redis" | "rediss" => {
-                check_redis(&url)?;
-                Ok(Some(Self(url)))
-            }
-            scheme => Err(format!(
-                "has the scheme `{scheme}`; redis:// and rediss:// are known"
-            )),
+        let urls = one_for_each_host(text)
+            .iter()
+            .map(|text| parse_redis(text))
+            .collect::<Result<Vec<_>, _>>()?;
+        match urls.as_slice() {
+            [first, _, ..] if !matches!(first.path().trim_matches('/'), "" | "0") => Err(
+                "must have no database's number, because a Redis Cluster has but one".to_owned(),
+            ),
+            _ => Ok(Some(Self(urls))),
         }
     }
 
-    /// The whole address, credentials included, for the driver.
-    pub fn expose(&self) -> &str {
-        self.0.as_str()
+    /// Whether the way there is encrypted.
+    pub(super) fn is_tls(&self) -> bool {
+        self.0.iter().all(|url| url.scheme() == "rediss")
+    }
+
+    /// The whole addresses, one for each server, credentials included, for the driver.
+    pub fn expose(&self) -> &[Url] {
+        &self.0
+    }
+}
+
+/// An address with several hosts, each with the rest of it.
+fn one_for_each_host(text: &str) -> Vec<String> {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return vec![text.to_owned()];
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, tail) = rest.split_at(end);
+    // A password may hold an `@`.
+    let start = authority.rfind('@').map_or(0, |at| at + 1);
+    let (login, hosts) = authority.split_at(start);
+    hosts
+        .split(',')
+        .map(|host| format!("{scheme}://{login}{}{tail}", host.trim()))
+        .collect()
+}
+
+fn parse_redis(text: &str) -> Result<Url, String> {
+    let url = parse_url(text)?;
+    match url.scheme() {
+        "redis" | "rediss" => {
+            check_redis(&url)?;
+            Ok(url)
+        }
+        scheme => Err(format!(
+            "has the scheme `{scheme}`; redis:// and rediss:// are known, also for a Redis Cluster"
+        )),
     }
 }
 
@@ -142,7 +181,17 @@ impl fmt::Debug for DatabaseUrl {
 
 impl fmt::Display for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&without_credentials(&self.0))
+        let Some((first, others)) = self.0.split_first() else {
+            return Ok(());
+        };
+        let shown = without_credentials(first);
+        let end = shown.rfind('/').filter(|at| !shown[..*at].ends_with('/'));
+        let (hosts, tail) = shown.split_at(end.unwrap_or(shown.len()));
+        f.write_str(hosts)?;
+        for url in others {
+            write!(f, ",{}", host_and_port(url))?;
+        }
+        f.write_str(tail)
     }
 }
 
@@ -291,6 +340,14 @@ fn without_credentials(url: &Url) -> String {
     url.to_string()
 }
 
+fn host_and_port(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -332,6 +389,33 @@ mod tests {
     fn a_sqlite_address_is_a_path_alone() {
         assert!(DatabaseUrl::parse("sqlite://x.db?mode=ro").is_err());
         assert!(DatabaseUrl::parse("sqlite://x.db").is_ok());
+    }
+
+    #[test]
+    fn several_nodes_of_a_redis_cluster_share_the_rest_of_the_address() {
+        let text = "rediss://u:p@ss@a:1,b,[::1]:3/0?protocol=3";
+        let url = RedisUrl::parse_or_none(text).unwrap().unwrap();
+        let each: Vec<_> = url.expose().iter().map(Url::as_str).collect();
+        assert_eq!(
+            each,
+            [
+                "rediss://u:p%40ss@a:1/0?protocol=3",
+                "rediss://u:p%40ss@b/0?protocol=3",
+                "rediss://u:p%40ss@[::1]:3/0?protocol=3",
+            ]
+        );
+        assert!(url.is_tls());
+        assert_eq!(url.to_string(), "rediss://***@a:1,b,[::1]:3/0?***");
+        let bare = RedisUrl::parse_or_none("redis://a:1,b:2").unwrap().unwrap();
+        assert_eq!(bare.to_string(), "redis://a:1,b:2");
+        for bad in [
+            "redis://a,,b",
+            "redis://a,b/1",
+            "redis://a:x,b",
+            "redis://,a",
+        ] {
+            assert!(RedisUrl::parse_or_none(bad).is_err(), "{bad} passed");
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Tier 2, Redis: active key hashes in a SET, routes in a HASH, and a mark that says which
-//! version of which database they are, and how many. Everything redis is in this file.
+//! version of which database they are, and how many. Everything redis is here.
 //!
 //! | key | type | holds |
 //! |---|---|---|
@@ -9,6 +9,8 @@
 //! | `{prefix}:staged:…` | | a warm-up under way; expires by itself |
 //!
 //! The braces are meant: they put every key into one slot of a cluster.
+
+mod servers;
 
 use std::{
     fmt,
@@ -22,14 +24,12 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use redis::{
-    AsyncConnectionConfig, Client, FromRedisValue, Pipeline, RedisError, Script,
-    aio::MultiplexedConnection, pipe,
-};
+use redis::{FromRedisValue, Pipeline, RedisError, Script, aio::MultiplexedConnection, pipe};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::mpsc, time::timeout};
 use uuid::Uuid;
 
+use self::servers::Servers;
 use super::{
     StorageError,
     database::{Batch, Stamp},
@@ -50,7 +50,7 @@ type Result<T> = std::result::Result<T, RedisError>;
 /// The shared hot cache. Look-ups use one connection, which only the cache warmer opens; when it
 /// fails once it is put away, so that a hanging Redis costs one time limit and not one a request.
 pub(crate) struct RedisCache {
-    client: Client,
+    servers: Servers,
     keyring: Keyring,
     names: Names,
     timeout: Duration,
@@ -105,13 +105,11 @@ impl RedisCache {
         let Some(url) = &settings.redis_url else {
             return Ok(None);
         };
-        let client = Client::open(url.expose()).map_err(|error| StorageError::Broken {
-            reason: format!("REDIS_URL: {error}"),
-        })?;
+        let names = Names::new(&settings.prefix);
         Ok(Some(Self {
-            client,
+            servers: Servers::new(url, settings, names.mark.clone())?,
             keyring: keyring.clone(),
-            names: Names::new(&settings.prefix),
+            names,
             timeout: settings.timeout,
             lookups: RwLock::new(None),
             opened: AtomicU64::new(0),
@@ -205,25 +203,16 @@ impl RedisCache {
         }
         let lookups = Lookups {
             number: self.opened.fetch_add(1, Ordering::Relaxed),
-            connection: self.connect(self.timeout).await?,
+            connection: self.servers.connect(self.timeout).await?,
         };
         *self.lookups.write().unwrap_or_else(PoisonError::into_inner) = Some(lookups);
         log::debug!("redis: look-ups go to Redis");
         Ok(())
     }
 
-    async fn connect(&self, response_timeout: Duration) -> Result<MultiplexedConnection> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(WRITE_TIMEOUT))
-            .set_response_timeout(Some(response_timeout));
-        self.client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await
-    }
-
     /// A connection for writing.
     pub(crate) async fn writer(&self) -> Result<Writer> {
-        self.connect(WRITE_TIMEOUT).await.map(Writer)
+        self.servers.connect(WRITE_TIMEOUT).await.map(Writer)
     }
 
     /// The mark, if there is one that can be read. An answer so late that a look-up would have

@@ -40,9 +40,13 @@ pub(crate) struct Issued {
 
 impl Site {
     pub(crate) async fn new() -> Self {
+        Self::with(TestStorage::postgres().await).await
+    }
+
+    /// On a database that is there already.
+    pub(crate) async fn with(storage: TestStorage) -> Self {
         let provider = ScriptedProvider::start().await;
         provider.otherwise(|_| Answer::json(200, "{}"));
-        let storage = TestStorage::postgres().await;
         Self {
             provider,
             storage: Arc::new(storage),
@@ -87,7 +91,7 @@ impl Site {
         }
     }
 
-    fn prefix(&self) -> String {
+    pub(crate) fn prefix(&self) -> String {
         let environment = self.storage.environment();
         let found = environment
             .into_iter()
@@ -105,6 +109,11 @@ impl Site {
     /// A connection to Redis, past the cables, and the names of what is there.
     pub(crate) async fn redis(&self) -> Redis {
         let client = redis::Client::open(env::var("REDIS_URL").unwrap()).unwrap();
+        self.redis_through(&client).await
+    }
+
+    /// The same, in another Redis.
+    pub(crate) async fn redis_through(&self, client: &redis::Client) -> Redis {
         Redis {
             connection: client.get_multiplexed_async_connection().await.unwrap(),
             prefix: format!("{{{}}}", self.prefix()),

@@ -1,4 +1,5 @@
-//! The gateway on the servers that production has: PostgreSQL behind PgBouncer. Needs
+//! The gateway on the servers that production has: PostgreSQL behind PgBouncer, PostgreSQL and
+//! Redis with TLS, a Redis Cluster. Needs
 //! what `scripts/services.sh` and `scripts/servers.sh` start, as `scripts/test.sh` does, and is
 //! therefore not part of a plain `cargo test`: `cargo test --test servers`.
 
@@ -8,6 +9,7 @@
 #[path = "../replicas/cable.rs"]
 #[allow(dead_code, reason = "the tests of replicas use the rest")]
 mod cable;
+mod cluster;
 mod pooler;
 #[path = "../replicas/site.rs"]
 #[allow(dead_code, reason = "the tests of replicas use the rest")]
@@ -15,6 +17,7 @@ mod site;
 #[path = "../gateway/support/mod.rs"]
 #[allow(dead_code, reason = "the gateway's own tests use the rest")]
 mod support;
+mod tls;
 
 use std::env;
 

@@ -37,8 +37,13 @@ impl TestStorage {
 
     /// PostgreSQL and Redis, whatever `GATEWAY_TEST_STORAGE` says.
     pub(crate) async fn postgres() -> Self {
-        let name = unique_name();
         let server = env::var("DATABASE_URL").expect("DATABASE_URL names a PostgreSQL");
+        Self::postgres_at(server).await
+    }
+
+    /// The PostgreSQL of an address.
+    pub(crate) async fn postgres_at(server: String) -> Self {
+        let name = unique_name();
         let redis = env::var("REDIS_URL").expect("REDIS_URL names a Redis");
         run(&server, format!("CREATE DATABASE {name}")).await;
         Self::Postgres {
