@@ -574,18 +574,7 @@ async fn read_log(
     match position {
         Some(position) if position == stamp => Ok((stamp, Vec::new())),
         Some(position) if position.epoch == stamp.epoch => {
-            match database.changes_since(position.version).await? {
-                Delta::Everything(stamp) => Ok((stamp, vec![Entry::Everything])),
-                Delta::Entries {
-                    stamp,
-                    keys,
-                    routes,
-                } => {
-                    let keys = keys.into_iter().map(|(hash, _)| Entry::Key(hash));
-                    let routes = routes.into_iter().map(|(model, _)| Entry::Route(model));
-                    Ok((stamp, keys.chain(routes).collect()))
-                }
-            }
+            database.entries_since(position.version).await
         }
         _ => Ok((stamp, vec![Entry::Everything])),
     }

@@ -656,12 +656,41 @@ async fn a_delta_tells_the_present_state_of_everything_that_changed() {
 }
 
 #[actix_rt::test]
+async fn the_log_names_everything_that_changed() {
+    let fixture = Fixture::new().await;
+    let database = &fixture.database;
+    let (id, hash) = fixture.key().await;
+    let start = database.stamp().await.unwrap();
+    let told = database.entries_since(start.version).await.unwrap();
+    assert_eq!(told, (start, Vec::new()));
+
+    let nobody = Actor::default();
+    database.revoke_key(&nobody, id).await.unwrap();
+    let provider = fixture.provider("p").await.id;
+    let model = new_model("m", provider);
+    database.create_model(&nobody, model).await.unwrap();
+    let expected = vec![Entry::Key(hash), Entry::Route("m".to_owned())];
+    let newest = database.stamp().await.unwrap();
+    let told = database.entries_since(start.version).await.unwrap();
+    assert_eq!(told, (newest, expected));
+    // What the log has forgotten may be anything.
+    let forget = "DELETE FROM changes WHERE version <= (SELECT version - 1 FROM change_counter)";
+    fixture.storage.execute(forget).await;
+    let told = database.entries_since(start.version).await.unwrap();
+    assert_eq!(told, (newest, vec![Entry::Everything]));
+    let told = database.entries_since(newest.version - 1).await.unwrap();
+    assert_eq!(told, (newest, vec![Entry::Route("m".to_owned())]));
+}
+
+#[actix_rt::test]
 async fn a_version_that_the_log_does_not_know_means_everything() {
     let fixture = Fixture::new().await;
     fixture.key().await;
     let stamp = fixture.database.stamp().await.unwrap();
     let from_the_future = fixture.database.changes_since(stamp.version + 1).await;
     assert!(matches!(from_the_future.unwrap(), Delta::Everything(found) if found == stamp));
+    let told = fixture.database.entries_since(stamp.version + 1).await;
+    assert_eq!(told.unwrap(), (stamp, vec![Entry::Everything]));
 }
 
 #[actix_rt::test]

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{
-    Batch, Delta, Result, Stamp, for_every_driver, rows,
+    Batch, Delta, Entry, Result, Stamp, StorageError, for_every_driver, rows,
     sql::{PATIENCE, failure, unavailable, within},
 };
 use crate::domain::{KeyHash, Route};
@@ -16,6 +16,9 @@ use crate::domain::{KeyHash, Route};
 const LONGEST_DELTA: i64 = 5_000;
 /// How many versions of the log are kept: what a replica can sleep through without a warm-up.
 const KEPT_VERSIONS: i64 = 100_000;
+/// The counter's epoch and version, and of one entry of the log its version, kind and name.
+type LogRow = (Uuid, i64, Option<i64>, Option<String>, Option<String>);
+
 /// Rows of a dump that travel together.
 const BATCH: usize = 1_000;
 
@@ -40,6 +43,39 @@ for_every_driver! {; impl {
             .await
             .map_err(failure::<DB>)?;
         self.read_stamp(connection).await
+    }
+
+    /// In one statement, because every replica waits for it after every change.
+    pub(super) async fn read_log(
+        &self,
+        connection: &mut DB::Connection,
+        version: i64,
+    ) -> Result<(Stamp, Vec<Entry>)> {
+        let rows: Vec<LogRow> = self.query_as(
+            "SELECT n.epoch, n.version, c.version, c.kind, c.entry \
+             FROM change_counter n LEFT JOIN changes c ON c.version > $1 \
+             ORDER BY c.version LIMIT $2",
+        )
+        .bind(version)
+        .bind(LONGEST_DELTA + 1)
+        .fetch_all(connection)
+        .await
+        .map_err(failure::<DB>)?;
+        let Some((epoch, newest, oldest, ..)) = rows.first() else {
+            return Err(StorageError::Broken {
+                reason: "database: change_counter is empty".to_owned(),
+            });
+        };
+        let stamp = Stamp { epoch: *epoch, version: *newest };
+        let is_told = *oldest == Some(version + 1) && rows.len() as i64 <= LONGEST_DELTA;
+        if stamp.version == version {
+            return Ok((stamp, Vec::new()));
+        }
+        if !is_told {
+            return Ok((stamp, vec![Entry::Everything]));
+        }
+        let entries = rows.into_iter().filter_map(|(.., kind, entry)| kind.zip(entry));
+        Ok((stamp, entries.map(rows::entry).collect::<Result<_>>()?))
     }
 
     /// To be called within a snapshot.

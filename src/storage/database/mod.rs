@@ -147,7 +147,9 @@ pub trait Database: Send + Sync {
     async fn begin_epoch(&self, old: Uuid) -> Result<Stamp>;
     /// A connection that hears of commits. `None` where the database can't tell.
     async fn listen(&self) -> Result<Option<Listener>>;
-    /// What changed after `version`.
+    /// The names of what changed after `version`, in one statement.
+    async fn entries_since(&self, version: i64) -> Result<(Stamp, Vec<Entry>)>;
+    /// What changed after `version`, as it is now.
     async fn changes_since(&self, version: i64) -> Result<Delta>;
     /// Sends everything that the caches hold, at one snapshot, and answers its stamp. Ends early,
     /// with an error, when the receiver is gone.

@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{
-    Batch, Committed, Database, Delta, Listener, Page, Resealed, Result, Stamp, StorageError,
-    Target, for_every_driver,
+    Batch, Committed, Database, Delta, Entry, Listener, Page, Resealed, Result, Stamp,
+    StorageError, Target, for_every_driver,
     sql::{PATIENCE, failure, now, unavailable, within},
 };
 use crate::domain::{
@@ -57,6 +57,11 @@ for_every_driver! { async_trait; impl (Database) {
             return Err(unavailable("the database has not been reached yet"));
         }
         within(self.settings.timeout, DB::listen(self)).await
+    }
+
+    async fn entries_since(&self, version: i64) -> Result<(Stamp, Vec<Entry>)> {
+        let limit = self.settings.timeout;
+        self.statements(limit, async |connection| self.read_log(connection, version).await).await
     }
 
     async fn changes_since(&self, version: i64) -> Result<Delta> {
