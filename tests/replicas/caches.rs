@@ -211,6 +211,31 @@ async fn a_row_that_cannot_be_read_hides_nothing_else() {
     assert_eq!(providers.json().as_array().unwrap().len(), 1);
 }
 
+/// The log has forgotten what changed meanwhile, so nothing that is held counts: memory is emptied,
+/// and Redis is filled whole.
+#[actix_web::test]
+async fn a_replica_that_was_away_for_longer_than_the_log_reaches_starts_afresh() {
+    let site = Site::new().await;
+    let away = site.serving().await;
+    let (kept, revoked) = (away.issue().await, away.issue().await);
+    let mut redis = site.redis().await;
+    redis.holds(&[&kept.key, &revoked.key]).await;
+    for key in [&kept, &revoked] {
+        assert_eq!(away.status(&key.key).await, 200);
+    }
+    away.to_redis.cut();
+    away.to_database.cut();
+    away.becomes(200, Some("degraded")).await;
+    site.storage
+        .execute("UPDATE user_keys SET is_active = FALSE WHERE id = (SELECT id FROM user_keys ORDER BY id DESC LIMIT 1); UPDATE models SET updated_at = now(); DELETE FROM changes")
+        .await;
+    away.to_redis.mend();
+    away.to_database.mend();
+    away.answers(&revoked.key, 401).await;
+    redis.holds(&[&kept.key]).await;
+    assert_eq!(away.status(&kept.key).await, 200);
+}
+
 #[actix_web::test]
 async fn something_else_under_a_name_of_redis_is_replaced() {
     let site = Site::new().await;
