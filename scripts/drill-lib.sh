@@ -21,20 +21,29 @@ end_all() {
 }
 
 # run_driver SCENARIO FLAG…: builds, starts the servers, and lets examples/drill do the work.
+# With --quick as the first flag, on the debug build and with the flags in QUICK.
 run_driver() {
-  local programs
+  local scenario=$1 programs profile=release
+  shift
+  if [[ ${1-} == --quick ]]; then
+    shift
+    profile=debug
+    set -- "${QUICK[@]}" "$@"
+  fi
   have cargo || die "cargo is missing: install the Rust toolchain that Cargo.toml's rust-version names"
   need jq jq
-  note "building (release)"
-  (cd "$ROOT" && cargo build --quiet --release --locked --bins --examples)
-  programs=$(target_directory)/release
+  note "building ($profile)"
+  local build=(cargo build --quiet --locked --bins --examples)
+  [[ $profile == debug ]] || build+=(--release)
+  (cd "$ROOT" && "${build[@]}")
+  programs=$(target_directory)/$profile
   WORK=$(mktemp -d)
   export SERVICES_FOLDER=$WORK/servers
   trap end_all EXIT
   trap 'exit 130' INT
   trap 'exit 143' HUP TERM
   start_servers
-  "$programs/examples/drill" "$@" --programs "$programs" --folder "$WORK" \
+  "$programs/examples/drill" "$scenario" "$@" --programs "$programs" --folder "$WORK" \
     --servers "$ROOT/scripts/drill.sh" --database-url "$DATABASE_URL" --redis-url "$REDIS_URL"
 }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # What the caches cost with very many keys.
 #
-#   scripts/scale.sh [--keys N] [--routes N]
-#   scripts/scale.sh --keys 50000 --routes 1000      a quick one
+#   scripts/scale.sh [--keys N] [--routes N] [--changes N]
+#   scripts/scale.sh --quick    a short one on the debug build, as scripts/test.sh runs it
 #
 # Starts a PostgreSQL, a Redis, a mock provider and gateways of its own on loopback, fills the
 # database by SQL, and prints: time and memory of the warm-up and what was answered before its
@@ -15,6 +15,9 @@ set -euo pipefail
 
 # shellcheck source=scripts/drill-lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/drill-lib.sh"
+
+# shellcheck disable=SC2034 # for drill-lib.sh
+readonly QUICK=(--keys 5000 --routes 100 --changes 1000)
 
 case ${1-} in
   -h | --help) print_header "$0" ;;

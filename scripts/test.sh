@@ -17,7 +17,7 @@ readonly ALL_STEPS=(
   format lint clippy docs
   test-sqlite test-postgres test-replicas test-servers test-docs
   scripts walkthrough-sqlite walkthrough-postgres clients-sqlite clients-postgres
-  bench
+  bench drill
 )
 
 format() { cargo fmt --check; }
@@ -76,6 +76,9 @@ clients_postgres() { build_programs && tests/clients/run.sh postgres; }
 
 # That the measuring works; figures of a debug build mean nothing.
 bench() { build_programs && scripts/bench.sh --quick --profile dev && scripts/instructions.sh --profile dev --requests 20; }
+
+# Short, for what must hold; the figures of a debug build say little. Their servers are their own.
+drill() { scripts/drill.sh --quick && scripts/scale.sh --quick; }
 
 # ---- running the steps ----
 

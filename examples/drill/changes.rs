@@ -24,9 +24,9 @@ use crate::{
 const ENOUGH: usize = 3;
 /// A probe that sees the old answer for so long gives up; far beyond every promise.
 const GIVE_UP: Duration = Duration::from_secs(10);
-/// How often listening connections are lost, and by how much the time until the first change
-/// grows.
-const LISTENER_ROUNDS: u32 = 5;
+/// How often at most listening connections are lost, and by how much the time until the first
+/// change grows.
+const LISTENER_ROUNDS: usize = 5;
 const LISTENER_STEP: Duration = Duration::from_millis(150);
 /// No replica may go by what was before for longer than its lease.
 pub(crate) const LEASE: Duration = Duration::from_secs(1);
@@ -330,9 +330,10 @@ pub(crate) async fn run_without_listeners(stage: &Stage, report: &mut Report) ->
     report.title("Changes while no replica can listen");
     for (name, freezes) in [("cut", false), ("frozen", true)] {
         let mut tally = Tally::default();
-        for round in 0..LISTENER_ROUNDS {
-            lose_listeners(stage, freezes, round).await;
-            for number in 0..stage.site.options.revocations.div_ceil(200) {
+        let revocations = stage.site.options.revocations;
+        for round in 0..LISTENER_ROUNDS.min(revocations.div_ceil(10)) {
+            lose_listeners(stage, freezes, LISTENER_STEP * round as u32).await;
+            for number in 0..revocations.div_ceil(200) {
                 let here = number % stage.replicas.len();
                 end_a_key(stage, here, false, &mut tally).await?;
             }
@@ -361,7 +362,7 @@ pub(crate) async fn run_without_listeners(stage: &Stage, report: &mut Report) ->
 
 /// Each round another time passes between the loss and the first change, because what a replica
 /// does about it takes several steps.
-async fn lose_listeners(stage: &Stage, freezes: bool, round: u32) {
+async fn lose_listeners(stage: &Stage, freezes: bool, before_the_change: Duration) {
     mend_listeners(stage).await;
     for cable in stage
         .replicas
@@ -373,7 +374,7 @@ async fn lose_listeners(stage: &Stage, freezes: bool, round: u32) {
             false => cable.cut(),
         }
     }
-    sleep(LISTENER_STEP * round).await;
+    sleep(before_the_change).await;
 }
 
 async fn mend_listeners(stage: &Stage) {

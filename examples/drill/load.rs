@@ -30,6 +30,8 @@ pub(crate) enum Outcome {
 struct Sample {
     began: Instant,
     latency: Duration,
+    /// From when it was sent, which may be after it was due.
+    answered_in: Duration,
     outcome: Outcome,
 }
 
@@ -41,6 +43,7 @@ pub(crate) struct Figures {
     pub(crate) failed: usize,
     /// Sorted.
     latencies: Vec<Duration>,
+    answered_in: Vec<Duration>,
 }
 
 impl Figures {
@@ -50,6 +53,17 @@ impl Figures {
 
     pub(crate) fn latency(&self, share: f64) -> Duration {
         percentile(&self.latencies, share)
+    }
+
+    /// Requests whose answers took longer, once they were sent.
+    pub(crate) fn longer_than(&self, time: Duration) -> usize {
+        let longer = self.answered_in.iter().filter(|taken| **taken > time);
+        longer.count()
+    }
+
+    /// The longest that an answer took, once its request was sent.
+    pub(crate) fn longest(&self) -> Duration {
+        self.answered_in.iter().max().copied().unwrap_or_default()
     }
 
     pub(crate) fn p99(&self) -> Duration {
@@ -125,6 +139,7 @@ impl Load {
                     Outcome::Failed => figures.failed += 1,
                 }
                 figures.latencies.push(sample.latency);
+                figures.answered_in.push(sample.answered_in);
             }
         }
         figures.latencies.sort_unstable();
@@ -157,6 +172,7 @@ async fn drive(
         let Some(request) = (next.borrow_mut())() else {
             return;
         };
+        let sent = Instant::now();
         let outcome = match connection.send(&request).await.map(|answer| answer.status) {
             Ok(200) => Outcome::Served,
             Ok(401 | 404) => Outcome::Refused,
@@ -165,6 +181,7 @@ async fn drive(
         samples.borrow_mut().push(Sample {
             began,
             latency: began.elapsed(),
+            answered_in: sent.elapsed(),
             outcome,
         });
         due += pause;

@@ -15,6 +15,7 @@ mod changes;
 mod flood;
 mod http;
 mod load;
+mod machine;
 mod options;
 mod outages;
 mod report;
@@ -27,6 +28,7 @@ use std::{process::ExitCode, time::Duration};
 use tokio::time::timeout;
 
 use crate::{
+    machine::Machine,
     options::{Options, Scenario},
     report::Report,
     stage::Stage,
@@ -66,9 +68,13 @@ async fn main() -> ExitCode {
 
 async fn run(options: Options) -> Result<bool> {
     let mut report = Report::default();
+    let machine = Machine::now();
     match options.scenario {
         Scenario::Drill => drill(options, &mut report).await?,
         Scenario::Scale => scale::run(options, &mut report).await?,
+    }
+    if let Some(machine) = machine {
+        machine.show_since(&report);
     }
     Ok(report.verdict())
 }

@@ -1,6 +1,6 @@
 //! The command line of the driver. `scripts/drill.sh` and `scripts/scale.sh` call it.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,10 +27,14 @@ pub(crate) struct Options {
     pub(crate) route_changes: usize,
     pub(crate) unknown_keys: usize,
     pub(crate) unknown_rate: f64,
-    /// How long each outage lasts, in seconds.
-    pub(crate) outage: f64,
+    /// How long each outage lasts.
+    pub(crate) outage: Duration,
+    /// How long traffic is watched before and after something happens.
+    pub(crate) calm: Duration,
     pub(crate) keys: usize,
     pub(crate) routes: usize,
+    /// For the change log to grow by; it keeps 100,000.
+    pub(crate) changes: usize,
 }
 
 pub(crate) const HELP: &str = "\
@@ -44,13 +48,15 @@ Flags of the drill:
   --rate N            requests a second of allowed traffic, over all replicas [500]
   --revocations N     keys to revoke and rotate [1000]
   --route-changes N   routes to change [200]
-  --unknown-keys N    distinct unknown keys to flood with, twice [100000]
+  --unknown-keys N    distinct unknown keys of each flood, and models of one [100000]
   --unknown-rate N    of these a second [3000]
   --outage SECONDS    how long each outage lasts [6]
+  --calm SECONDS      how long traffic is watched before and after one [3]
 
 Flags of the scale benchmark:
   --keys N            [1000000]
-  --routes N          [10000]";
+  --routes N          [10000]
+  --changes N         for the change log to grow by; it keeps 100000 [110000]";
 
 impl Options {
     /// `None` means that help was asked for.
@@ -87,9 +93,11 @@ impl Options {
             route_changes: 200,
             unknown_keys: 100_000,
             unknown_rate: 3_000.0,
-            outage: 6.0,
+            outage: Duration::from_secs(6),
+            calm: Duration::from_secs(3),
             keys: 1_000_000,
             routes: 10_000,
+            changes: 110_000,
         }
     }
 
@@ -105,9 +113,11 @@ impl Options {
             "--route-changes" => self.route_changes = count(&value)?,
             "--unknown-keys" => self.unknown_keys = count(&value)?,
             "--unknown-rate" => self.unknown_rate = positive(&value)?,
-            "--outage" => self.outage = positive(&value)?,
+            "--outage" => self.outage = Duration::from_secs_f64(positive(&value)?),
+            "--calm" => self.calm = Duration::from_secs_f64(positive(&value)?),
             "--keys" => self.keys = count(&value)?,
             "--routes" => self.routes = count(&value)?,
+            "--changes" => self.changes = count(&value)?,
             _ => return Err("there is no such flag".to_owned()),
         }
         Ok(())

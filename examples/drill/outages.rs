@@ -20,9 +20,6 @@ use crate::{
 
 /// Keys that are revoked during an outage of Redis.
 const REVOCATIONS: usize = 20;
-/// How long traffic is watched before and after.
-const CALM: Duration = Duration::from_secs(3);
-
 struct Outage {
     name: &'static str,
     servers: &'static [crate::site::Server],
@@ -64,8 +61,9 @@ struct Course {
 
 pub(crate) async fn run(stage: &Stage, report: &mut Report) -> Result<()> {
     report.title(&format!(
-        "Outages of {} s under {} requests/s of warm traffic",
-        stage.site.options.outage, stage.site.options.rate
+        "Outages of {} under {} requests/s of warm traffic",
+        seconds(stage.site.options.outage),
+        stage.site.options.rate
     ));
     println!(
         "  {:<18} {:>8} {:>7} {:>6} {:>10} {:>10} {:>10} {:>9} {:>7}  p99 within 2 times",
@@ -84,10 +82,11 @@ pub(crate) async fn run(stage: &Stage, report: &mut Report) -> Result<()> {
 async fn course_of(stage: &Stage, outage: &Outage) -> Result<Course> {
     stage.warm_up().await?;
     let mut traffic = stage.traffic();
+    let calm = stage.site.options.calm;
     // Connections are opened in the first moments.
-    sleep(CALM / 6).await;
+    sleep(calm / 6).await;
     let began = Instant::now();
-    sleep(CALM).await;
+    sleep(calm).await;
     let asks_database = !outage.servers.contains(&Postgres);
     let statements = match asks_database {
         true => Some(stage.site.statements().await?),
@@ -98,7 +97,7 @@ async fn course_of(stage: &Stage, outage: &Outage) -> Result<Course> {
         let act = if outage.freezes { Freeze } else { Kill };
         stage.site.act(*server, act).await?;
     }
-    sleep(Duration::from_secs_f64(stage.site.options.outage)).await;
+    sleep(stage.site.options.outage).await;
     let measured = Instant::now();
     let statements = match statements {
         Some(before) => {
@@ -119,18 +118,18 @@ async fn course_of(stage: &Stage, outage: &Outage) -> Result<Course> {
     let back = Instant::now();
     recovered(stage).await?;
     let recovery = back.elapsed();
-    let calm = Instant::now();
-    sleep(CALM).await;
+    let recovered_at = Instant::now();
+    sleep(calm).await;
     let ended = Instant::now();
     traffic.stop().await;
-    let whole = traffic.between(struck, calm);
+    let whole = traffic.between(struck, recovered_at);
     // Latency without the bustle of recovery; outcomes with it.
     let mut during = traffic.between(struck, measured);
     (during.served, during.refused, during.failed) = (whole.served, whole.refused, whole.failed);
     Ok(Course {
         before: traffic.between(began, struck),
         during,
-        after: traffic.between(calm, ended),
+        after: traffic.between(recovered_at, ended),
         recovery,
         tally,
         statements,

@@ -2,12 +2,14 @@
 
 use std::{
     fs,
+    ops::Range,
     time::{Duration, Instant},
 };
 
 use futures_util::future::join;
 use serde_json::Value;
-use sqlx::{Connection as _, PgConnection, SqliteConnection, query, query_scalar};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection, query, query_scalar};
+use tokio::time::sleep;
 
 use crate::{
     Result,
@@ -22,6 +24,10 @@ use crate::{
 const MUTATIONS: usize = 100;
 /// How often a look-up is timed, per tier.
 const LOOKUPS: usize = 2_000;
+/// In the database fewer, and with pauses, because statements that look something up are paced:
+/// 100 a second at most, which is less than the pace.
+const LOOKUPS_IN_DATABASE: usize = 500;
+const PAUSE: Duration = Duration::from_millis(10);
 /// Versions of the change log that are kept (`KEPT_VERSIONS` of the database's queries).
 const KEPT_VERSIONS: i64 = 100_000;
 /// What is held in the process, of keys and of routes: the default of `MEMORY_CACHE_ENTRIES`.
@@ -45,12 +51,16 @@ const INSERT_ROUTES: &str = "INSERT INTO models (id, name, provider_id) \
     SELECT gen_random_uuid(), 'bulk-' || n, $2::UUID FROM generate_series(1, $1) AS n";
 
 /// Not in one transaction, as single calls wouldn't be.
-const MANY_CHANGES: &str = "DO $$ DECLARE one UUID; BEGIN \
-    SELECT id INTO one FROM models LIMIT 1; \
-    FOR n IN 1..110000 LOOP \
-        UPDATE models SET updated_at = now() WHERE id = one; \
-        IF n % 100 = 0 THEN COMMIT; END IF; \
-    END LOOP; END $$";
+fn many_changes(number: usize) -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!(
+        "DO $$ DECLARE one UUID; BEGIN \
+            SELECT id INTO one FROM models LIMIT 1; \
+            FOR n IN 1..{number} LOOP \
+                UPDATE models SET updated_at = now() WHERE id = one; \
+                IF n % 100 = 0 THEN COMMIT; END IF; \
+            END LOOP; END $$"
+    ))
+}
 
 pub(crate) async fn run(options: Options, report: &mut Report) -> Result<()> {
     let (keys, routes) = (options.keys, options.routes);
@@ -218,7 +228,10 @@ async fn start_and_warm_up(site: &Site, report: &mut Report) -> Result<Replica> 
 async fn empty_redis(site: &Site) -> Result<()> {
     let client = redis::Client::open(site.options.redis_url.as_str())?;
     let mut redis = client.get_multiplexed_async_connection().await?;
-    let () = redis::cmd("FLUSHALL").query_async(&mut redis).await?;
+    let () = redis::cmd("FLUSHALL")
+        .arg("ASYNC")
+        .query_async(&mut redis)
+        .await?;
     Ok(())
 }
 
@@ -230,20 +243,29 @@ async fn time_tiers(site: &Site, gateway: &Replica, report: &Report) -> Result<(
         .await?;
     // From the end of the list, where nobody has asked yet.
     let fresh = |number: usize| bulk_key(site.options.keys.saturating_sub(number).max(1));
-    let memory = time_requests(gateway, |_| bulk_key(1)).await?;
-    let redis = time_requests(gateway, fresh).await?;
-    let database = time_requests(&without_redis, fresh).await?;
+    let memory = time_requests(gateway, 0..LOOKUPS, Duration::ZERO, |_| bulk_key(1)).await?;
+    let redis = time_requests(gateway, 0..LOOKUPS, Duration::ZERO, fresh).await?;
+    let (one_by_one, in_a_row) = (0..LOOKUPS_IN_DATABASE, LOOKUPS_IN_DATABASE..LOOKUPS);
+    let database = time_requests(&without_redis, one_by_one, PAUSE, fresh).await?;
+    let paced = time_requests(&without_redis, in_a_row, Duration::ZERO, fresh).await?;
     report.row("memory", two(&memory));
     report.row("Redis", two(&redis));
-    report.row("database", two(&database));
+    report.row("database, at most 100 a second", two(&database));
+    report.row("database, one after another (paced)", two(&paced));
     Ok(())
 }
 
-async fn time_requests(gateway: &Replica, key: impl Fn(usize) -> String) -> Result<Vec<Duration>> {
+async fn time_requests(
+    gateway: &Replica,
+    numbers: Range<usize>,
+    pause: Duration,
+    key: impl Fn(usize) -> String,
+) -> Result<Vec<Duration>> {
     let mut connection = Connection::to(gateway.address());
     connection.send(&chat(&bulk_key(1), "bulk-1")).await?;
     let mut latencies = Vec::new();
-    for number in 0..LOOKUPS {
+    for number in numbers {
+        sleep(pause).await;
         let request = chat(&key(number), "bulk-1");
         let began = Instant::now();
         let status = connection.send(&request).await?.status;
@@ -293,8 +315,13 @@ async fn grow_and_prune(
 ) -> Result<()> {
     report.title("The change log");
     let began = Instant::now();
-    sqlx::raw_sql(MANY_CHANGES).execute(&mut *database).await?;
-    report.row("110000 changes by SQL took", seconds(began.elapsed()));
+    let changes = site.options.changes;
+    let many = many_changes(changes);
+    sqlx::raw_sql(many).execute(&mut *database).await?;
+    report.row(
+        &format!("{changes} changes by SQL took"),
+        seconds(began.elapsed()),
+    );
     let (rows, bytes) = log_size(database).await?;
     report.row(
         "then: entries, on disk",

@@ -164,17 +164,22 @@ impl Site {
             Server::Postgres => "postgres",
             Server::Redis => "redis",
         };
-        let act = match act {
+        let what = match act {
             Act::Kill => "kill",
             Act::Start => "start",
             Act::Freeze => "freeze",
             Act::Wake => "wake",
         };
-        let mut command = Command::new(&self.options.servers);
-        command.args(["server", server, act]).stdin(Stdio::null());
+        let mut command = match act {
+            // Whatever it starts would stay as nice as it is.
+            Act::Start => Command::new(&self.options.servers),
+            // The processor is for those who are measured.
+            _ => nice(&self.options.servers),
+        };
+        command.args(["server", server, what]).stdin(Stdio::null());
         match command.status().await?.success() {
             true => Ok(()),
-            false => Err(format!("{server} could not be told to {act}").into()),
+            false => Err(format!("{server} could not be told to {what}").into()),
         }
     }
 
@@ -219,6 +224,12 @@ impl Site {
         })
         .await
     }
+}
+
+fn nice(program: &Path) -> Command {
+    let mut command = Command::new("nice");
+    command.args(["-n", "10"]).arg(program);
+    command
 }
 
 impl Replica {
