@@ -203,12 +203,13 @@ fn serve(
     let of_server = settings.clone();
     let application = move || {
         // awc can't cross threads, so each worker has its own way upstream.
-        let upstream = Upstream::new(&settings.upstream, tls.clone());
+        let upstream = Data::new(Upstream::new(&settings.upstream, tls.clone()));
         App::new()
             .wrap(Exchanges)
             .wrap(CloseOnUnreadBody)
             .wrap(RequestIds::default())
             .app_data(Data::new(storage.clone()))
+            .app_data(upstream.clone())
             .app_data(Data::new(draining.clone()))
             .configure(health::configure)
             .service(admin::scope(Arc::clone(&guard)))

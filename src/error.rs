@@ -139,6 +139,14 @@ pub enum GatewayError {
         /// Without addresses or secrets.
         reason: String,
     },
+    /// No connection was tried, because of the address that the provider's host has.
+    #[display(
+        "The provider of this model has an address that the gateway does not connect to: {reason}."
+    )]
+    UpstreamAddressRefused {
+        /// Without the address.
+        reason: &'static str,
+    },
     /// What the provider sent isn't an HTTP response that can be relayed.
     #[display("The provider of this model sent an unusable response: {reason}.")]
     UpstreamInvalidResponse {
@@ -290,6 +298,9 @@ impl GatewayError {
             }
             Self::UpstreamUnreachable { .. } => {
                 Row(StatusCode::BAD_GATEWAY, SERVER, "upstream_unreachable")
+            }
+            Self::UpstreamAddressRefused { .. } => {
+                Row(StatusCode::BAD_GATEWAY, SERVER, "upstream_address_refused")
             }
             Self::UpstreamInvalidResponse { .. } => {
                 Row(StatusCode::BAD_GATEWAY, SERVER, "upstream_invalid_response")

@@ -131,6 +131,8 @@ pub struct UpstreamSettings {
     /// `UPSTREAM_RETRY_STALE`: whether to send once more where a kept-alive connection died
     /// before one byte of an answer.
     pub retry_stale: bool,
+    /// `ALLOW_PRIVATE_UPSTREAMS`: whether providers may have private addresses.
+    pub allow_private: bool,
 }
 
 /// Every problem of the environment, one line each.
@@ -271,6 +273,10 @@ impl Settings {
             (
                 "UPSTREAM_RETRY_STALE",
                 self.upstream.retry_stale.to_string(),
+            ),
+            (
+                "ALLOW_PRIVATE_UPSTREAMS",
+                self.upstream.allow_private.to_string(),
             ),
             ("RUST_LOG", self.log_filter.clone()),
         ]
@@ -495,6 +501,7 @@ impl Reader<'_> {
             response_timeout: self.duration("UPSTREAM_RESPONSE_TIMEOUT", 600_000),
             idle_timeout: self.duration("UPSTREAM_IDLE_TIMEOUT", 300_000),
             retry_stale: self.value("UPSTREAM_RETRY_STALE", true),
+            allow_private: self.value("ALLOW_PRIVATE_UPSTREAMS", true),
         }
     }
 

@@ -32,8 +32,8 @@ use crate::{
 /// What an admin call answers.
 type Answer = Result<HttpResponse, GatewayError>;
 
-/// Everything under `/admin`. The handlers expect [`Storage`](crate::storage::Storage) as
-/// application data.
+/// Everything under `/admin`. The handlers expect [`Storage`](crate::storage::Storage) and
+/// [`Upstream`](crate::proxy::Upstream) as application data.
 pub fn scope(guard: Arc<AdminGuard>) -> impl HttpServiceFactory {
     web::scope("/admin")
         .service(
@@ -47,6 +47,7 @@ pub fn scope(guard: Arc<AdminGuard>) -> impl HttpServiceFactory {
                 .route(put().to(providers::change))
                 .route(delete().to(providers::delete)),
         )
+        .service(resource("/providers/{id}/test", "POST").route(post().to(providers::test)))
         .service(resource("/provider-kinds", "GET, HEAD").route(get().to(provider_kinds::list)))
         .service(
             resource("/models", "GET, HEAD, POST")

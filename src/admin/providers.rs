@@ -19,6 +19,7 @@ use crate::{
         Secret, Timeouts, duration::show_duration,
     },
     error::GatewayError,
+    proxy::{Probe, Upstream, probe},
     storage::Storage,
 };
 
@@ -80,6 +81,25 @@ struct TimeoutsView {
     idle: Option<String>,
 }
 
+/// What came of asking a provider for its models.
+#[derive(Serialize)]
+struct TestView {
+    ok: bool,
+    /// The provider's; null where no answer came.
+    status: Option<u16>,
+    latency_ms: u64,
+    models: Vec<String>,
+    /// Null where all is well.
+    error: Option<TestError>,
+}
+
+/// Why there is no list, in the words in which callers would be told.
+#[derive(Serialize)]
+struct TestError {
+    code: &'static str,
+    message: String,
+}
+
 pub(super) async fn list(storage: Data<Storage>, page: PageQuery) -> Answer {
     let providers = storage.providers(page.wanted()).await?;
     Ok(page.answer::<_, ProviderView>(providers))
@@ -108,6 +128,17 @@ pub(super) async fn change(
     let change = body.0.try_into()?;
     let provider = id.found(storage.update_provider(by, id.value, change).await?)?;
     Ok(HttpResponse::Ok().json(ProviderView::from(provider)))
+}
+
+/// Answers 200 whatever came of it: the test took place.
+pub(super) async fn test(
+    storage: Data<Storage>,
+    upstream: Data<Upstream>,
+    id: Id<Provider>,
+) -> Answer {
+    let provider = id.found(storage.provider(id.value).await?)?;
+    let probe = probe(&upstream, &provider).await;
+    Ok(HttpResponse::Ok().json(TestView::from(probe)))
 }
 
 pub(super) async fn delete(storage: Data<Storage>, by: Actor, id: Id<Provider>) -> Answer {
@@ -185,6 +216,22 @@ impl From<Provider> for ProviderView {
             is_active: provider.is_active,
             created_at: provider.created_at,
             updated_at: provider.updated_at,
+        }
+    }
+}
+
+impl From<Probe> for TestView {
+    fn from(probe: Probe) -> Self {
+        let error = probe.models.as_ref().err().map(|error| TestError {
+            code: error.code(),
+            message: error.to_string(),
+        });
+        Self {
+            ok: error.is_none(),
+            status: probe.status.map(|status| status.as_u16()),
+            latency_ms: u64::try_from(probe.latency.as_millis()).unwrap_or(u64::MAX),
+            models: probe.models.unwrap_or_default(),
+            error,
         }
     }
 }

@@ -12,6 +12,7 @@ mod json_request;
 mod keep_alive;
 mod model_request;
 mod overload;
+mod probe;
 mod relay;
 mod request_body;
 pub mod transport;
@@ -22,7 +23,11 @@ use std::{sync::Arc, time::Duration};
 use actix_web::{Resource, Scope, web};
 
 pub use self::{
-    buffered_bytes::BufferedBytes, overload::Overload, request_body::BodyLimits, upstream::Upstream,
+    buffered_bytes::BufferedBytes,
+    overload::Overload,
+    probe::{Probe, probe},
+    request_body::BodyLimits,
+    upstream::Upstream,
 };
 use self::{
     endpoints::{ENDPOINTS, Endpoint},
@@ -38,7 +43,7 @@ use crate::{
 /// The scope `/v1`. It belongs to one worker, because `upstream` does.
 pub fn scope(
     storage: Storage,
-    upstream: Upstream,
+    upstream: web::Data<Upstream>,
     limits: Limits,
     sse_keep_alive: Option<Duration>,
 ) -> Scope {
@@ -63,7 +68,7 @@ fn forwarded(endpoint: &'static Endpoint) -> Resource {
 /// What handling a request takes.
 struct DataPath {
     storage: Storage,
-    upstream: Upstream,
+    upstream: web::Data<Upstream>,
     limits: Limits,
     /// How often a streamed answer says that it is alive until its provider says something.
     sse_keep_alive: Option<Duration>,

@@ -129,7 +129,8 @@ pub(super) enum Broken {
     Idle(#[error(not(source))] Duration),
 }
 
-fn cause(error: &PayloadError) -> String {
+/// What broke a body.
+pub(super) fn cause(error: &PayloadError) -> String {
     match TransportError::of_body(error) {
         Some(transport) => transport.to_string(),
         None => error.to_string(),

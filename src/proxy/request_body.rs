@@ -187,7 +187,7 @@ fn unreadable(error: &PayloadError) -> GatewayError {
 
 /// A body to send: what stood before `model`'s value, the new value, and what stood after it.
 /// Cloning and slicing it copies no bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct RequestBody([Bytes; 3]);
 
 impl From<Bytes> for RequestBody {

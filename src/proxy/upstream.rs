@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use actix_web::{
     HttpRequest,
     http::{
-        Uri,
+        Method, Uri,
         header::{HOST, HeaderMap, HeaderName, HeaderValue},
     },
     web::Bytes,
@@ -19,7 +19,7 @@ use tokio::time::{Duration, timeout};
 use super::{
     headers,
     request_body::RequestBody,
-    transport::{self, ConnectFailure, Failure, Reuse, Scheme, TransportError},
+    transport::{self, ConnectFailure, Failure, OutOfReach, Reach, Reuse, Scheme, TransportError},
 };
 use crate::{
     domain::{KeyHeader, Route},
@@ -45,7 +45,12 @@ struct Clients {
 
 impl Clients {
     fn new(scheme: &Scheme, settings: &UpstreamSettings) -> Self {
-        let client = |reuse| transport::client(scheme.clone(), reuse, settings.connect_timeout);
+        let reach = match settings.allow_private {
+            true => Reach::Private,
+            false => Reach::Public,
+        };
+        let client =
+            |reuse| transport::client(scheme.clone(), reuse, settings.connect_timeout, reach);
         Self {
             pooled: client(Reuse::KeepAlive),
             fresh: client(Reuse::Never),
@@ -84,24 +89,55 @@ impl Upstream {
         request: &HttpRequest,
         body: RequestBody,
     ) -> Result<ClientResponse, GatewayError> {
+        let asked = Asked::by(request)?;
+        let sent = self.send_in_time(route, &asked, body).await;
+        sent.map_err(|error| {
+            error.log(route, RequestId::of(request));
+            error.into()
+        })
+    }
+
+    /// Sends a request of the gateway's own, without a body; `path` follows the base URL.
+    pub(super) async fn ask(
+        &self,
+        route: &Route,
+        method: Method,
+        path: &str,
+    ) -> Result<ClientResponse, GatewayError> {
+        let asked = Asked {
+            method: &method,
+            path,
+            query: None,
+            headers: &HeaderMap::new(),
+        };
+        let sent = self
+            .send_in_time(route, &asked, RequestBody::default())
+            .await;
+        sent.map_err(|error| {
+            error.log(route, None);
+            error.into()
+        })
+    }
+
+    async fn send_in_time(
+        &self,
+        route: &Route,
+        asked: &Asked<'_>,
+        body: RequestBody,
+    ) -> Result<ClientResponse, SendError> {
         let response_timeout = self.settings.response_timeout;
         let limit = route.timeouts.response.unwrap_or(response_timeout);
-        let attempts = self.attempt_twice(route, request, body);
+        let attempts = self.attempt_twice(route, asked, body);
         let attempts = transport::connecting_within(route.timeouts.connect, attempts);
-        let error = match timeout(limit, attempts).await {
-            Ok(Ok(response)) => return Ok(response),
-            Ok(Err(error)) => error,
-            Err(_) => SendError::TimedOut(limit),
-        };
-        error.log(route, request);
-        Err(error.into())
+        let late = |_| Err(SendError::TimedOut(limit));
+        timeout(limit, attempts).await.unwrap_or_else(late)
     }
 
     /// The second attempt is for a kept-alive connection that died before one byte of an answer.
     async fn attempt_twice(
         &self,
         route: &Route,
-        request: &HttpRequest,
+        asked: &Asked<'_>,
         body: RequestBody,
     ) -> Result<ClientResponse, SendError> {
         let clients = if route.base_url.is_tls() {
@@ -109,11 +145,11 @@ impl Upstream {
         } else {
             &self.plain
         };
-        let first = prepare(&clients.pooled, route, request)?;
+        let first = prepare(&clients.pooled, route, asked)?;
         match first.send_body(body.clone()).await {
             Err(error) if self.settings.retry_stale && is_stale(&error) => {
                 log::debug!("provider {}: {error}; sending again", route.provider_name);
-                let second = prepare(&clients.fresh, route, request)?;
+                let second = prepare(&clients.fresh, route, asked)?;
                 Ok(second.force_close().send_body(body).await?)
             }
             outcome => Ok(outcome?),
@@ -125,29 +161,45 @@ fn is_stale(error: &SendRequestError) -> bool {
     TransportError::of(error).is_some_and(TransportError::is_stale)
 }
 
-fn prepare(
-    client: &Client,
-    route: &Route,
-    request: &HttpRequest,
-) -> Result<ClientRequest, SendError> {
-    let uri = uri(route, request)?;
-    let prepared = client.request(request.method().clone(), uri);
+/// What of a request goes along.
+struct Asked<'a> {
+    method: &'a Method,
+    /// What follows the base URL.
+    path: &'a str,
+    query: Option<&'a str>,
+    headers: &'a HeaderMap,
+}
+
+impl<'a> Asked<'a> {
+    /// A caller's request: the path after `/v1` and the query, as the caller encoded them.
+    fn by(request: &'a HttpRequest) -> Result<Self, SendError> {
+        let path = request.uri().path().strip_prefix("/v1");
+        Ok(Self {
+            method: request.method(),
+            // The router reads `/%761` as `/v1`; nobody writes it so.
+            path: path.ok_or(SendError::InvalidUri)?,
+            query: request.uri().query(),
+            headers: request.headers(),
+        })
+    }
+}
+
+fn prepare(client: &Client, route: &Route, asked: &Asked<'_>) -> Result<ClientRequest, SendError> {
+    let uri = uri(route, asked)?;
+    let prepared = client.request(asked.method.clone(), uri);
     // Or else awc would add an `Accept-Encoding` of its own.
     let mut prepared = prepared.no_decompress();
-    *prepared.headers_mut() = provider_headers(route, request.headers())?;
+    *prepared.headers_mut() = provider_headers(route, asked.headers)?;
     Ok(prepared)
 }
 
-/// The provider's base URL, the path after `/v1` and the query, as the caller encoded them.
-fn uri(route: &Route, request: &HttpRequest) -> Result<Uri, SendError> {
+/// The provider's base URL, the path and the query.
+fn uri(route: &Route, asked: &Asked<'_>) -> Result<Uri, SendError> {
     let (host, port) = route.base_url.host_and_port();
     let base = route.base_url.path();
-    let asked = request.uri();
-    let path = asked.path().strip_prefix("/v1");
-    // The router reads `/%761` as `/v1`; nobody writes it so.
-    let path = path.ok_or(SendError::InvalidUri)?;
+    let path = asked.path;
     let query = asked
-        .query()
+        .query
         .map(|query| format!("?{query}"))
         .unwrap_or_default();
     // The scheme is `http` for TLS too, which is the transport's business and not awc's.
@@ -213,7 +265,7 @@ fn cause(error: &SendRequestError) -> String {
 }
 
 impl SendError {
-    fn log(&self, route: &Route, request: &HttpRequest) {
+    fn log(&self, route: &Route, request: Option<RequestId>) {
         if matches!(self, Self::InvalidUri) {
             // The caller's mistake, which the caller is told.
             return;
@@ -222,9 +274,7 @@ impl SendError {
             "provider {}, model {}: {self} (request {})",
             route.provider_name,
             route.provider_model,
-            RequestId::of(request)
-                .map(|id| id.to_string())
-                .unwrap_or_default(),
+            request.map(|id| id.to_string()).unwrap_or_default(),
         );
     }
 }
@@ -252,11 +302,22 @@ impl From<SendError> for GatewayError {
 fn for_caller(error: &SendRequestError) -> GatewayError {
     if let Some(transport) = TransportError::of(error) {
         return match transport.failure() {
+            Failure::Connect(ConnectFailure::OutOfReach(reason)) => {
+                GatewayError::UpstreamAddressRefused {
+                    reason: match reason {
+                        OutOfReach::Never => {
+                            "it is link-local, of a metadata service or of no one host"
+                        }
+                        OutOfReach::Private => "it is private, and ALLOW_PRIVATE_UPSTREAMS is off",
+                    },
+                }
+            }
             Failure::Connect(step) => unreachable(match step {
                 ConnectFailure::Dns => "its host name could not be resolved",
                 ConnectFailure::Tcp => "it accepted no connection",
                 ConnectFailure::Tls => "the TLS handshake failed",
                 ConnectFailure::Timeout => "connecting took too long",
+                ConnectFailure::OutOfReach(_) => "its address is not connected to",
             }),
             Failure::ClosedBeforeResponse => unreachable("it closed the connection unanswered"),
             Failure::CutMidResponse => unusable("it broke off"),

@@ -20,7 +20,9 @@ use tokio_rustls::TlsConnector;
 
 use crate::domain::Timeouts;
 
-use super::{ConnectFailure, Failure, Transport, TransportError, parking::Parking, socket::Socket};
+use super::{
+    ConnectFailure, Failure, Reach, Transport, TransportError, parking::Parking, socket::Socket,
+};
 
 /// An idle connection is kept for less than the 60 s after which the commonest load balancers
 /// close theirs, so that a request seldom meets a connection that is just being closed.
@@ -76,8 +78,13 @@ pub enum Reuse {
 ///
 /// Requests name their URL with the scheme `http` whatever `scheme` is: TLS is this transport's
 /// business, and awc, which knows of none, would refuse `https`.
-pub fn client(scheme: Scheme, reuse: Reuse, connect_timeout: Duration) -> awc::Client {
-    client_over(Connector::new(scheme, reuse, connect_timeout))
+pub fn client(
+    scheme: Scheme,
+    reuse: Reuse,
+    connect_timeout: Duration,
+    reach: Reach,
+) -> awc::Client {
+    client_over(Connector::new(scheme, reuse, connect_timeout, reach))
 }
 
 pub(super) fn client_over(connector: Connector) -> awc::Client {
@@ -114,6 +121,7 @@ pub struct Connector {
     scheme: Scheme,
     reuse: Reuse,
     timeout: Duration,
+    reach: Reach,
     pub(super) parking: Rc<Parking>,
 }
 
@@ -137,11 +145,12 @@ impl Service<ConnectInfo<Uri>> for Connector {
 
 impl Connector {
     /// Connections over `scheme`, each opened within `timeout`: name, TCP and TLS together.
-    pub fn new(scheme: Scheme, reuse: Reuse, timeout: Duration) -> Self {
+    pub fn new(scheme: Scheme, reuse: Reuse, timeout: Duration, reach: Reach) -> Self {
         Self {
             scheme,
             reuse,
             timeout,
+            reach,
             parking: Parking::new(IDLE, SWEEP_EVERY),
         }
     }
@@ -156,6 +165,7 @@ impl Connector {
         let steps = async {
             let host = host(target.request())?;
             let addresses = self.addresses(host, target).await?;
+            let addresses = within_reach(addresses, self.reach)?;
             step.set("opening a TCP connection");
             let tcp = connect_to_any(&addresses, deadline).await?;
             prepare(&tcp).map_err(|error| failed(ConnectFailure::Tcp, error))?;
@@ -213,6 +223,30 @@ fn host(uri: &Uri) -> Result<&str, TransportError> {
     }
 }
 
+/// Those of the addresses that may be connected to. What is checked is what is connected to: a
+/// name isn't resolved a second time, and a redirect isn't followed.
+fn within_reach(
+    addresses: Vec<SocketAddr>,
+    reach: Reach,
+) -> Result<Vec<SocketAddr>, TransportError> {
+    let mut refused = None;
+    let mut reached = addresses;
+    reached.retain(|address| match reach.check(address.ip()) {
+        Ok(()) => true,
+        Err(reason) => {
+            refused = Some((*address, reason));
+            false
+        }
+    });
+    match refused {
+        Some((address, reason)) if reached.is_empty() => Err(failed(
+            ConnectFailure::OutOfReach(reason),
+            io::Error::other(address.ip().to_string()),
+        )),
+        _ => Ok(reached),
+    }
+}
+
 /// Tries one address after the other. Each gets its share of the time that is left, so that an
 /// address that swallows packets doesn't use up the turn of the next.
 pub(super) async fn connect_to_any(
@@ -254,4 +288,33 @@ fn timed_out(step: &'static str) -> TransportError {
         ConnectFailure::Timeout,
         io::Error::new(io::ErrorKind::TimedOut, step),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn of_the_addresses_of_a_name_only_those_within_reach_are_tried() {
+        let mixed = addresses(&[
+            "169.254.169.254:80",
+            "1.1.1.1:80",
+            "[fe80::1]:80",
+            "10.0.0.1:80",
+        ]);
+        let reached = within_reach(mixed.clone(), Reach::Public).unwrap();
+        assert_eq!(reached, addresses(&["1.1.1.1:80"]));
+        let reached = within_reach(mixed, Reach::Private).unwrap();
+        assert_eq!(reached, addresses(&["1.1.1.1:80", "10.0.0.1:80"]));
+        let refused = within_reach(addresses(&["169.254.169.254:80"]), Reach::Private);
+        assert!(matches!(
+            refused.unwrap_err().failure(),
+            Failure::Connect(ConnectFailure::OutOfReach(_))
+        ));
+        assert_eq!(within_reach(Vec::new(), Reach::Public).unwrap(), []);
+    }
 }

@@ -5,6 +5,8 @@ use std::{fmt, io};
 use actix_http::error::ParseError;
 use awc::error::{ConnectError, PayloadError, SendRequestError};
 
+use super::reach::OutOfReach;
+
 /// A failed connection. It travels as the inside of an [`io::Error`] through awc, and
 /// [`TransportError::of`] and [`TransportError::of_body`] find it again.
 #[derive(Debug)]
@@ -42,6 +44,8 @@ pub enum ConnectFailure {
     Tls,
     /// The time for all of it ran out.
     Timeout,
+    /// Its addresses are none that are connected to.
+    OutOfReach(OutOfReach),
 }
 
 impl TransportError {
@@ -125,6 +129,9 @@ impl fmt::Display for TransportError {
             Failure::Connect(ConnectFailure::Tcp) => f.write_str("no TCP connection")?,
             Failure::Connect(ConnectFailure::Tls) => f.write_str("TLS handshake failed")?,
             Failure::Connect(ConnectFailure::Timeout) => f.write_str("connecting timed out")?,
+            Failure::Connect(ConnectFailure::OutOfReach(_)) => {
+                f.write_str("its address is not connected to")?;
+            }
             Failure::ClosedBeforeResponse if self.is_unsent() => {
                 f.write_str("kept-alive connection was dead before the request")?;
             }

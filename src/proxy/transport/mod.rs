@@ -10,6 +10,7 @@ mod error;
 mod framing;
 mod head;
 mod parking;
+mod reach;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ use self::{
 pub use self::{
     connect::{Connector, Reuse, Scheme, client, connecting_within},
     error::{ConnectFailure, Failure, TransportError},
+    reach::{OutOfReach, Reach},
     tls::{client_config, trusted_roots},
 };
 

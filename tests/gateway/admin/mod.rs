@@ -6,6 +6,7 @@ mod bodies;
 mod keys;
 mod lists;
 mod models;
+mod provider_test;
 mod providers;
 
 use serde_json::{Value, json};

@@ -12,6 +12,7 @@ mod leaving;
 mod overload;
 mod patience;
 mod providers;
+mod reach;
 mod relaying;
 
 use serde_json::{Value, json};

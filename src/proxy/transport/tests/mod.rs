@@ -11,7 +11,7 @@ mod reuse;
 use std::time::Duration;
 
 use self::provider::{Peer, Provider, Wire, chunked, tls, whole};
-use super::{ConnectFailure, Failure, Reuse, Scheme, TransportError, client};
+use super::{ConnectFailure, Failure, Reach, Reuse, Scheme, TransportError, client};
 
 /// Long enough for the slowest machine; only a hang ever waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,7 +40,7 @@ async fn patiently(case: impl Future<Output = ()>) {
 }
 
 fn client_for(wire: Wire) -> awc::Client {
-    client(scheme(wire), Reuse::KeepAlive, PATIENCE)
+    client(scheme(wire), Reuse::KeepAlive, PATIENCE, Reach::Private)
 }
 
 fn scheme(wire: Wire) -> Scheme {

@@ -41,7 +41,7 @@ over_tcp_and_tls! {
         let answer = format!("{head}4e20\r\n{long}\r\n0\r\n\r\n");
         let sent = format!("{answer}HTTP/1.1 200 OK\r\n\r\n");
         let provider = answering(wire, move |_| sent.clone());
-        let connector = Connector::new(scheme(wire), Reuse::KeepAlive, PATIENCE);
+        let connector = Connector::new(scheme(wire), Reuse::KeepAlive, PATIENCE, Reach::Private);
         let uri: actix_http::Uri = provider.url().parse().unwrap();
         let mut transport = connector.call(uri.into()).await.unwrap().into_parts().0;
         transport.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
@@ -93,7 +93,12 @@ async fn every_address_of_a_name_is_tried() {
 async fn a_certificate_that_nobody_trusts_is_refused() {
     let provider = answering(Wire::Tls, whole);
     let config = client_config(RootCertStore::empty()).unwrap();
-    let distrustful = client(Scheme::Https(config), Reuse::KeepAlive, PATIENCE);
+    let distrustful = client(
+        Scheme::Https(config),
+        Reuse::KeepAlive,
+        PATIENCE,
+        Reach::Private,
+    );
     let outcome = post(&distrustful, &provider.url(), "x").await;
     assert_eq!(failure_of(outcome), Failure::Connect(ConnectFailure::Tls));
 }
@@ -124,6 +129,7 @@ async fn a_handshake_that_never_ends_times_out() {
         scheme(Wire::Tls),
         Reuse::KeepAlive,
         Duration::from_millis(200),
+        Reach::Private,
     );
     let outcome = post(&hasty, &provider.url(), "x").await;
     assert_eq!(

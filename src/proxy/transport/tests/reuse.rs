@@ -72,7 +72,7 @@ over_tcp_and_tls! {
                 Ok(())
             }
         });
-        let client = client(scheme(wire), Reuse::Never, PATIENCE);
+        let client = client(scheme(wire), Reuse::Never, PATIENCE, Reach::Private);
         for text in ["one", "two", "three"] {
             assert_eq!(body(&client, &provider.url(), text).await, text);
             tells.recv_timeout(PATIENCE).expect("closed at once");
@@ -242,7 +242,7 @@ over_tcp_and_tls! {
             }
         });
         let other = answering(wire, whole);
-        let mut connector = Connector::new(scheme(wire), Reuse::KeepAlive, PATIENCE);
+        let mut connector = Connector::new(scheme(wire), Reuse::KeepAlive, PATIENCE, Reach::Private);
         connector.parking = Parking::new(PATIENCE, Duration::ZERO);
         let client = client_over(connector.clone());
         for _ in 0..3 {
