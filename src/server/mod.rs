@@ -33,6 +33,10 @@ const NAME: &str = "llm-gateway";
 /// closed: closed at once, it would be reset, and the refusal lost with it.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How much of an answer may wait for a client: what the buffer holds from the start, less a piece.
+/// By default it would grow to some 80 KiB for each client that reads slowly.
+const WRITE_BUFFER: usize = 4 * 1024;
+
 /// Starts the workers; `application` makes what each of them serves.
 ///
 /// # Errors
@@ -80,6 +84,7 @@ where
             // The default hides a client that left.
             .h1_allow_half_closed(false)
             .local_addr(address)
+            .h1_write_buffer_size(WRITE_BUFFER)
             .graceful_shutdown_signal(move || {
                 let stopping = stopping.clone();
                 async move { stopping.notified().await }

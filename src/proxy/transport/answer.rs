@@ -134,6 +134,15 @@ impl Answer {
         count > 0
     }
 
+    /// Gives the buffers back that the head took: a body may take long.
+    pub(super) fn release(&mut self) {
+        if self.delivered > 0 && self.delivered == self.ready.len() {
+            self.received = Vec::new();
+            self.ready = Vec::new();
+            self.delivered = 0;
+        }
+    }
+
     /// How much waits for awc.
     pub(super) fn waiting(&self) -> usize {
         self.ready.len() - self.delivered

@@ -25,6 +25,7 @@ use std::{
 };
 
 use actix_rt::net::{ActixStream, Ready};
+use bytes::BufMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use self::{
@@ -43,6 +44,11 @@ pub use self::{
 /// has written all, and memory must stay bounded. Beyond this, awc is told that all is written, and
 /// what isn't yet goes out while the answer is read.
 const MAX_EARLY_BYTES: usize = 64 * 1024;
+
+/// How much of a body is read at once. awc would take 32 KiB, and the dispatcher keeps a buffer that
+/// once held that much: with a client that doesn't read, memory that waits for nothing. Most
+/// pieces of a stream are far smaller; a long answer costs a third more to relay in small ones.
+const MOST_READ: usize = 7 * 1024;
 
 /// A connection to a provider, as awc sees it.
 pub struct Transport {
@@ -308,8 +314,10 @@ impl Transport {
 
     /// Reads body bytes straight into awc's buffer; false if the body's end or a fault came.
     fn poll_body(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
+        self.answer.release();
         let before = buf.filled().len();
-        let read = ready!(Pin::new(self.socket()?).poll_read(cx, buf));
+        let mut part = (&mut *buf).limit(MOST_READ);
+        let read = ready!(pin!(self.socket()?.read_buf(&mut part)).poll(cx));
         let bytes = &buf.filled()[before..];
         if read.is_err() || bytes.is_empty() {
             self.note_end(read.err());
