@@ -17,7 +17,7 @@ readonly ALL_STEPS=(
   format lint clippy docs
   test-sqlite test-postgres test-replicas test-servers test-docs
   scripts walkthrough-sqlite walkthrough-postgres clients-sqlite clients-postgres
-  bench drill
+  strain soak bench drill
 )
 
 format() { cargo fmt --check; }
@@ -79,6 +79,11 @@ bench() { build_programs && scripts/bench.sh --quick --profile dev && scripts/in
 
 # Short, for what must hold; the figures of a debug build say little. Their servers are their own.
 drill() { scripts/drill.sh --quick && scripts/scale.sh --quick; }
+
+# Slow clients, clients that leave, restarts behind a balancer.
+strain() { STRAIN_PROFILE=dev scripts/strain.sh; }
+
+soak() { STRAIN_PROFILE=dev scripts/soak.sh 1; }
 
 # ---- running the steps ----
 
