@@ -9,6 +9,7 @@ mod failures;
 mod headers;
 mod keep_alive;
 mod leaving;
+mod misbehaviour;
 mod overload;
 mod patience;
 mod providers;
