@@ -30,38 +30,7 @@ readonly QUICK=(
   --outage 1.2 --calm 0.5
 )
 
-main() {
-  case ${1-} in
-    -h | --help) print_header "$0" ;;
-    server) strike "$2" "$3" ;;
-    *) run_driver drill "$@" ;;
-  esac
-}
-
-# strike SERVER ACT: how the driver has servers killed, frozen, woken and started.
-strike() {
-  load_servers
-  case $1-$2 in
-    postgres-kill)
-      local postmaster
-      postmaster=$(postgres_process)
-      signal_postgres KILL
-      wait_until 10 process_is_gone "$postmaster"
-      ;;
-    postgres-start) start_postgres ;;
-    postgres-freeze) signal_postgres STOP ;;
-    postgres-wake) signal_postgres CONT ;;
-    redis-kill)
-      local redis
-      redis=$(redis_process)
-      kill -KILL "$redis"
-      wait_until 10 process_is_gone "$redis"
-      ;;
-    redis-start) start_redis ;;
-    redis-freeze) kill -STOP "$(redis_process)" ;;
-    redis-wake) kill -CONT "$(redis_process)" ;;
-    *) die "what is '$1 $2'?" ;;
-  esac
-}
-
-main "$@"
+case ${1-} in
+  -h | --help) print_header "$0" ;;
+  *) run_driver drill "$@" ;;
+esac

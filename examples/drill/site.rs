@@ -1,5 +1,5 @@
 //! The processes of a drill: gateways, a provider, and the servers behind them, which
-//! `scripts/drill.sh` kills, freezes and starts again on our behalf.
+//! `scripts/own-servers.sh` kills, freezes and starts again on our behalf.
 
 use std::{
     fs,
@@ -36,7 +36,7 @@ pub(crate) enum Server {
     Redis,
 }
 
-/// What can be done to it; `scripts/drill.sh` knows how.
+/// What can be done to it; `scripts/own-servers.sh` knows how.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Act {
     Kill,
@@ -176,7 +176,7 @@ impl Site {
             // The processor is for those who are measured.
             _ => nice(&self.options.servers),
         };
-        command.args(["server", server, what]).stdin(Stdio::null());
+        command.args([server, what]).stdin(Stdio::null());
         match command.status().await?.success() {
             true => Ok(()),
             false => Err(format!("{server} could not be told to {what}").into()),
