@@ -6,6 +6,7 @@
 //! (fills Redis whole). Their rules are in `docs/ARCHITECTURE.md`.
 
 use std::{
+    collections::VecDeque,
     future::{Future, pending},
     sync::{
         Arc,
@@ -21,12 +22,14 @@ use tokio::{
     time::{Interval, MissedTickBehavior, interval_at, sleep, timeout},
 };
 
-use crate::storage::{
-    StorageError,
-    database::{Changes, Database, Delta, Entry, Listener, Stamp},
-    freshness::Freshness,
-    memory::Memory,
-    redis_cache::{Mark, RedisCache, Writer},
+use crate::{
+    storage::{
+        StorageError,
+        database::{Changes, Database, Delta, Entry, Listener, Stamp},
+        freshness::Freshness,
+        memory::Memory,
+        redis_cache::{Mark, RedisCache, Writer},
+    },
 };
 
 /// Messages that may wait. Senders wait when it is full; there are never more than admin calls.
@@ -171,6 +174,7 @@ struct Warmer {
     listener: Option<Listener>,
     /// Kept open between pushes.
     writer: Option<Writer>,
+    unpushed: Unpushed,
     /// No warm-up before this time.
     warm_up_not_before: Instant,
     rewarm: Interval,
@@ -208,6 +212,7 @@ impl Warmer {
             settling: Vec::new(),
             listener: None,
             writer: None,
+            unpushed: Unpushed::default(),
             warm_up_not_before: Instant::now(),
             rewarm,
             hearings_succeed: true,
@@ -257,22 +262,27 @@ impl Warmer {
     /// known before anything is taken out: a look-up that begins in between must not believe an
     /// older Redis, and put back what has just gone.
     fn apply_commit(&mut self, changes: Changes, applied: oneshot::Sender<()>) {
-        self.tiers.freshness.hear(changes.stamp);
-        self.tiers.memory.invalidate(&changes.entries);
+        let stamp = changes.delta.stamp();
+        self.tiers.freshness.hear(stamp);
+        self.tiers.memory.invalidate(&changes.delta.entries());
         if let Some(position) = &mut self.position
-            && position.epoch == changes.stamp.epoch
+            && position.epoch == stamp.epoch
             && position.version == changes.before
         {
-            *position = changes.stamp;
+            *position = stamp;
         }
-        let redis = self.tiers.redis.as_ref();
-        if redis.is_some_and(|redis| redis.is_connected()) {
+        let Some(redis) = &self.tiers.redis else {
+            let _ = applied.send(());
+            return;
+        };
+        if redis.is_connected() {
             self.pushed_next.push(applied);
-            self.start_push();
         } else {
             // Nobody here reads Redis now, and nobody will before it has caught up.
             let _ = applied.send(());
         }
+        self.unpushed.add(changes);
+        self.start_push();
     }
 
     /// A look-up saw Redis ahead. While the database can be heard, it is the judge.
@@ -389,13 +399,19 @@ impl Warmer {
             Arc::clone(redis),
             Arc::clone(&self.tiers.database),
             self.writer.take(),
-            self.position,
+            Known {
+                position: self.position,
+                commits: self.unpushed.clone(),
+            },
         ));
     }
 
     fn finish_push(&mut self, pushing: Pushing) {
         let is_whole = match &pushing.outcome {
-            Ok(Outcome::Whole(stamp)) => self.take_in_mark(*stamp, pushing.asked),
+            Ok(Outcome::Whole(stamp)) => {
+                self.unpushed.forget_up_to(stamp);
+                self.take_in_mark(*stamp, pushing.asked)
+            }
             Ok(Outcome::Overtaken) => true,
             Ok(Outcome::NeedsWarmUp) => {
                 self.start_warm_up();
@@ -597,12 +613,51 @@ enum Outcome {
     NeedsWarmUp,
 }
 
+/// What a push goes out from.
+struct Known {
+    /// Where tier 1 stands.
+    position: Option<Stamp>,
+    commits: Unpushed,
+}
+
+/// This replica's own commits that Redis may not have yet, oldest first. With them Redis is brought
+/// up to date without the database, which may have gone away just after the commit: who can't hear
+/// of that change would otherwise go by Redis, and be told what was before.
+#[derive(Clone, Default)]
+struct Unpushed(VecDeque<Arc<Changes>>);
+
+/// So many admin calls in a row while Redis is away; then the database tells, or a warm-up.
+const MOST_UNPUSHED: usize = 100;
+
+impl Unpushed {
+    fn add(&mut self, changes: Changes) {
+        if self.0.len() == MOST_UNPUSHED {
+            self.0.pop_front();
+        }
+        self.0.push_back(Arc::new(changes));
+    }
+
+    fn forget_up_to(&mut self, stamp: &Stamp) {
+        self.0
+            .retain(|changes| !stamp.covers(&changes.delta.stamp()));
+    }
+
+    /// What leads on from a version; each can be taken once.
+    fn take_after(&mut self, stamp: &Stamp) -> Option<Arc<Changes>> {
+        let leads_on = |changes: &Arc<Changes>| {
+            changes.before == stamp.version && changes.delta.stamp().epoch == stamp.epoch
+        };
+        let index = self.0.iter().position(leads_on)?;
+        self.0.remove(index)
+    }
+}
+
 /// Sees that Redis answers and is whole, and brings it up to date by a delta where it is behind.
 async fn push(
     redis: Arc<RedisCache>,
     database: Arc<dyn Database>,
     writer: Option<Writer>,
-    heard: Option<Stamp>,
+    known: Known,
 ) -> Pushing {
     let asked = Instant::now();
     let mut kept = writer;
@@ -614,7 +669,7 @@ async fn push(
         let probed = Instant::now();
         let mark = redis.mark(&mut writer).await?;
         let is_quick = probed.elapsed() < redis.timeout();
-        let outcome = catch_up(&redis, &*database, &mut writer, mark, heard).await?;
+        let outcome = catch_up(&redis, &*database, &mut writer, mark, known).await?;
         if is_quick {
             // Slower, and every look-up would wait in vain before it asked the database.
             redis.open_lookups().await?;
@@ -635,31 +690,32 @@ async fn catch_up(
     database: &dyn Database,
     writer: &mut Writer,
     mut found: Option<Mark>,
-    heard: Option<Stamp>,
+    mut known: Known,
 ) -> Result<Outcome, RedisError> {
     for _ in 0..PUSH_ATTEMPTS {
+        found = push_own(redis, writer, found, &mut known.commits).await?;
         let Some(mark) = found else {
             return Ok(Outcome::NeedsWarmUp);
         };
-        if heard == Some(mark.stamp) {
+        if known.position == Some(mark.stamp) {
             return Ok(Outcome::Whole(mark.stamp));
         }
         let Ok(delta) = database.changes_since(mark.stamp.version).await else {
             // Nobody can say whether it is behind; look-ups compare it with what they know.
             return Ok(Outcome::Whole(mark.stamp));
         };
+        let stamp = delta.stamp();
+        if stamp == mark.stamp {
+            return Ok(Outcome::Whole(stamp));
+        }
         match delta {
-            Delta::Entries {
-                stamp,
-                keys,
-                routes,
-            } if stamp.epoch == mark.stamp.epoch => {
-                if stamp == mark.stamp || redis.apply(writer, &mark, stamp, &keys, &routes).await? {
+            Delta::Entries { keys, routes, .. } if stamp.epoch == mark.stamp.epoch => {
+                if redis.apply(writer, &mark, stamp, &keys, &routes).await? {
                     return Ok(Outcome::Whole(stamp));
                 }
             }
-            other => {
-                if other.stamp().epoch != mark.stamp.epoch {
+            _ => {
+                if stamp.epoch != mark.stamp.epoch {
                     log::warn!(
                         "redis: it held another database's contents under this CACHE_PREFIX"
                     );
@@ -671,6 +727,28 @@ async fn catch_up(
         found = redis.mark(writer).await?;
     }
     Ok(Outcome::Overtaken)
+}
+
+/// Applies what this replica committed, as far as that leads on from where Redis is. Answers the
+/// mark that is there then.
+async fn push_own(
+    redis: &RedisCache,
+    writer: &mut Writer,
+    mut found: Option<Mark>,
+    commits: &mut Unpushed,
+) -> Result<Option<Mark>, RedisError> {
+    while let Some(mark) = found
+        && let Some(changes) = commits.take_after(&mark.stamp)
+        && let Delta::Entries {
+            stamp,
+            keys,
+            routes,
+        } = &changes.delta
+    {
+        redis.apply(writer, &mark, *stamp, keys, routes).await?;
+        found = redis.mark(writer).await?;
+    }
+    Ok(found)
 }
 
 /// Why a warm-up failed.

@@ -558,8 +558,11 @@ async fn every_mutation_says_what_it_changed() {
         .await
         .unwrap();
     assert_eq!(created.changes.before, 0);
-    assert_eq!(created.changes.entries, [Entry::Key(plain.hash())]);
-    assert_eq!(created.changes.stamp, database.stamp().await.unwrap());
+    assert_eq!(created.changes.delta.entries(), [Entry::Key(plain.hash())]);
+    assert_eq!(
+        created.changes.delta.stamp(),
+        database.stamp().await.unwrap()
+    );
 
     let next = PlainKey::generate();
     let rotated = database
@@ -572,15 +575,24 @@ async fn every_mutation_says_what_it_changed() {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(rotated.changes.before, created.changes.stamp.version);
-    assert_eq!(rotated.changes.entries.len(), 2);
-    assert!(rotated.changes.entries.contains(&Entry::Key(plain.hash())));
+    assert_eq!(
+        rotated.changes.before,
+        created.changes.delta.stamp().version
+    );
+    assert_eq!(rotated.changes.delta.entries().len(), 2);
+    assert!(
+        rotated
+            .changes
+            .delta
+            .entries()
+            .contains(&Entry::Key(plain.hash()))
+    );
 
     let provider = database
         .create_provider(&Actor::default(), new_provider("p"))
         .await
         .unwrap();
-    assert!(provider.changes.entries.is_empty());
+    assert!(provider.changes.delta.entries().is_empty());
     let provider = provider.value.id;
     let model = database
         .create_model(&Actor::default(), new_model("m", provider))
@@ -598,19 +610,22 @@ async fn every_mutation_says_what_it_changed() {
         .unwrap();
     for model in ["m", "n"] {
         let entry = Entry::Route(model.to_owned());
-        assert!(renamed.changes.entries.contains(&entry));
+        assert!(renamed.changes.delta.entries().contains(&entry));
     }
     let update = database
         .update_provider(&Actor::default(), provider, ProviderChange::default())
         .await;
-    let entries = update.unwrap().unwrap().changes.entries;
+    let entries = update.unwrap().unwrap().changes.delta.entries();
     assert_eq!(entries, [Entry::Route("n".to_owned())]);
     let deleted = database
         .delete_model(&Actor::default(), model.id)
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(deleted.changes.entries, [Entry::Route("n".to_owned())]);
+    assert_eq!(
+        deleted.changes.delta.entries(),
+        [Entry::Route("n".to_owned())]
+    );
 }
 
 #[actix_rt::test]
@@ -750,8 +765,8 @@ async fn versions_become_visible_in_order_whoever_writes() {
     changes.sort_by_key(|changes| changes.before);
     for (index, changes) in changes.iter().enumerate() {
         assert_eq!(changes.before, index as i64);
-        assert_eq!(changes.stamp.version, index as i64 + 1);
-        assert_eq!(changes.entries.len(), 1);
+        assert_eq!(changes.delta.stamp().version, index as i64 + 1);
+        assert_eq!(changes.delta.entries().len(), 1);
     }
     other.close().await;
 }

@@ -78,7 +78,7 @@ for_every_driver! {; impl {
         Ok((stamp, entries.map(rows::entry).collect::<Result<_>>()?))
     }
 
-    /// To be called within a snapshot.
+    /// To be called within a snapshot, or by a mutation, which holds the counter.
     pub(super) async fn read_delta(
         &self,
         snapshot: &mut DB::Connection,

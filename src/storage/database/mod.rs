@@ -86,10 +86,8 @@ pub struct Committed<T> {
 pub struct Changes {
     /// The version that the mutation found. It held the counter, so nobody wrote in between.
     pub before: i64,
-    /// The version that it left.
-    pub stamp: Stamp,
-    /// What it changed.
-    pub entries: Vec<Entry>,
+    /// What it changed, as that is at the version that it left.
+    pub delta: Delta,
 }
 
 /// All that changed since some version, read at one snapshot.
@@ -113,6 +111,18 @@ impl Delta {
     pub fn stamp(&self) -> Stamp {
         match self {
             Self::Entries { stamp, .. } | Self::Everything(stamp) => *stamp,
+        }
+    }
+
+    /// What to take out of a cache.
+    pub fn entries(&self) -> Vec<Entry> {
+        match self {
+            Self::Everything(_) => vec![Entry::Everything],
+            Self::Entries { keys, routes, .. } => {
+                let keys = keys.iter().map(|(hash, _)| Entry::Key(*hash));
+                let routes = routes.iter().map(|(model, _)| Entry::Route(model.clone()));
+                keys.chain(routes).collect()
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ use sqlx::{
 use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
-use super::{Changes, Committed, Listener, Page, Result, StorageError, for_every_driver, rows};
+use super::{Changes, Committed, Listener, Page, Result, StorageError, for_every_driver};
 use crate::{
     domain::{Actor, Deed, Name},
     settings::DatabaseSettings,
@@ -342,17 +342,9 @@ for_every_driver! {; impl {
 
     /// Commits, and answers what the caches must hear.
     async fn commit<T>(&self, mut mutation: Mutation<'_, DB>, value: T) -> Result<Committed<T>> {
-        let stamp = self.read_stamp(&mut mutation.transaction).await?;
-        let entries = self.query_as::<(String, String)>(
-            "SELECT kind, entry FROM changes WHERE version > $1",
-        )
-        .bind(mutation.before)
-        .fetch_all(&mut *mutation.transaction)
-        .await
-        .map_err(failure::<DB>)?;
-        let entries = entries.into_iter().map(rows::entry).collect::<Result<_>>()?;
+        let delta = self.read_delta(&mut mutation.transaction, mutation.before).await?;
         mutation.transaction.commit().await.map_err(failure::<DB>)?;
-        let changes = Changes { before: mutation.before, stamp, entries };
+        let changes = Changes { before: mutation.before, delta };
         Ok(Committed { value, changes })
     }
 }}
