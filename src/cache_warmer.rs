@@ -23,6 +23,7 @@ use tokio::{
 };
 
 use crate::{
+    fail_points::fail_point,
     storage::{
         StorageError,
         database::{Changes, Database, Delta, Entry, Listener, Stamp},
@@ -264,6 +265,7 @@ impl Warmer {
     fn apply_commit(&mut self, changes: Changes, applied: oneshot::Sender<()>) {
         let stamp = changes.delta.stamp();
         self.tiers.freshness.hear(stamp);
+        fail_point!("known");
         self.tiers.memory.invalidate(&changes.delta.entries());
         if let Some(position) = &mut self.position
             && position.epoch == stamp.epoch
@@ -271,6 +273,7 @@ impl Warmer {
         {
             *position = stamp;
         }
+        fail_point!("invalidated");
         let Some(redis) = &self.tiers.redis else {
             let _ = applied.send(());
             return;
@@ -407,6 +410,7 @@ impl Warmer {
     }
 
     fn finish_push(&mut self, pushing: Pushing) {
+        fail_point!("push-ended");
         let is_whole = match &pushing.outcome {
             Ok(Outcome::Whole(stamp)) => {
                 self.unpushed.forget_up_to(stamp);
@@ -429,6 +433,7 @@ impl Warmer {
         self.writer = pushing.writer;
         // Done, or not to be done now: then Redis is behind what this replica knows, and unread.
         for applied in self.pushed_now.drain(..) {
+            fail_point!("pushed");
             let _ = applied.send(());
         }
         self.settle();
@@ -473,6 +478,7 @@ impl Warmer {
     }
 
     fn finish_warm_up(&mut self, result: Result<Stamp, WarmUpError>) {
+        fail_point!("warm-up-ended");
         match result {
             Ok(stamp) => {
                 log::debug!("redis: whole at version {}", stamp.version);
@@ -708,6 +714,7 @@ async fn catch_up(
         if stamp == mark.stamp {
             return Ok(Outcome::Whole(stamp));
         }
+        fail_point!("delta-read");
         match delta {
             Delta::Entries { keys, routes, .. } if stamp.epoch == mark.stamp.epoch => {
                 if redis.apply(writer, &mark, stamp, &keys, &routes).await? {
@@ -745,6 +752,7 @@ async fn push_own(
             routes,
         } = &changes.delta
     {
+        fail_point!("delta-read");
         redis.apply(writer, &mark, *stamp, keys, routes).await?;
         found = redis.mark(writer).await?;
     }
@@ -766,6 +774,7 @@ async fn warm_up(redis: &RedisCache, database: &dyn Database) -> Result<Stamp, W
     let dump = async { database.dump(sender).await.map_err(WarmUpError::from) };
     let stage = async { Ok(redis.stage(&mut writer, batches).await?) };
     let (stamp, staged) = futures_util::try_join!(dump, stage)?;
+    fail_point!("staged");
     redis.swap(&mut writer, staged, stamp).await?;
     Ok(stamp)
 }

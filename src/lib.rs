@@ -14,6 +14,7 @@
 //! | [`admin`] | the control API, `/admin` |
 //! | [`storage`] | keys and routes: memory, Redis, database, behind one front |
 //! | `cache_warmer` | the actor that keeps memory and Redis right |
+//! | `fail_points` | where tests can hold the process; not in an ordinary build |
 //!
 //! `proxy` and `admin` use `storage`; everything uses `domain`, which uses none of the others.
 
@@ -24,6 +25,7 @@ mod cache_warmer;
 pub mod domain;
 mod endpoints;
 pub mod error;
+mod fail_points;
 mod health;
 mod idle_timer;
 pub mod proxy;

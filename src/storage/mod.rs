@@ -41,6 +41,7 @@ use crate::{
         Actor, AuditEntry, KeyHash, Model, ModelChange, Name, NewModel, NewProvider, PlainKey,
         Provider, ProviderChange, Route, UserKey,
     },
+    fail_points::fail_point,
     settings::Settings,
 };
 
@@ -223,6 +224,7 @@ impl Storage {
             let Some(committed) = work.await? else {
                 return Ok(None);
             };
+            fail_point!("committed");
             warmer.committed(committed.changes).await;
             Ok(Some(committed.value))
         })

@@ -24,6 +24,7 @@ use uuid::Uuid;
 use super::{Changes, Committed, Listener, Page, Result, StorageError, for_every_driver};
 use crate::{
     domain::{Actor, Deed, Name},
+    fail_points::fail_point,
     settings::DatabaseSettings,
 };
 
@@ -337,6 +338,7 @@ for_every_driver! {; impl {
             .fetch_one(&mut *transaction)
             .await
             .map_err(failure::<DB>)?;
+        fail_point!("counter-held");
         Ok(Mutation { transaction, before })
     }
 
