@@ -223,8 +223,11 @@ async fn check_encoding(connection: &mut PgConnection) -> Result<()> {
 
 #[async_trait]
 impl Dialect for Postgres {
-    // Named, so that a server's other default can't bring serialisation failures.
-    const BEGIN_WRITE: &'static str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+    // Named, so that a server's other default can't bring serialisation failures. And whoever holds
+    // the counter and falls silent, frozen or cut off, loses it: half of [`PATIENCE`], so that
+    // those who wait for it meanwhile still have time for what they came for.
+    const BEGIN_WRITE: &'static str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
+                                       SET LOCAL idle_in_transaction_session_timeout = '5s'";
     const BEGIN_SNAPSHOT: &'static str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
     // Turned into an array first, which the index is asked for however large the table.
     const IS_LISTED: &'static str = "= ANY (ARRAY(SELECT json_array_elements_text($1::JSON)))";
