@@ -15,7 +15,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/dev-lib.sh"
 
 readonly ALL_STEPS=(
   format lint clippy docs
-  test-sqlite test-postgres test-replicas test-servers test-docs
+  test-sqlite test-postgres test-replicas test-servers test-faults test-docs
   scripts walkthrough-sqlite walkthrough-postgres clients-sqlite clients-postgres
   strain soak bench drill
 )
@@ -31,7 +31,10 @@ lint() {
   echo "${#scripts[@]} scripts and the Dockerfile are clean"
 }
 
-clippy() { cargo clippy --all-targets --locked -- -D warnings; }
+clippy() {
+  cargo clippy --all-targets --locked -- -D warnings
+  cargo clippy --features fail-points --test faults --bins --locked -- -D warnings
+}
 
 docs() {
   RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
@@ -59,6 +62,12 @@ test_servers() {
 }
 
 further_servers() { SERVERS_FOLDER=$ROOT/.dev/servers-of-tests scripts/servers.sh "$@"; }
+
+# Gateways on servers that are killed and frozen; another step builds the program without the marks.
+test_faults() {
+  need faketime faketime
+  cargo test --locked --features fail-points --test faults
+}
 
 test_docs() { cargo test --locked --doc; }
 

@@ -21,6 +21,8 @@ pub(crate) enum TestStorage {
         server: String,
         name: String,
         redis: String,
+        /// Somebody else made it, and removes it.
+        is_given: bool,
     },
 }
 
@@ -50,6 +52,7 @@ impl TestStorage {
             server,
             name,
             redis,
+            is_given: false,
         }
     }
 
@@ -206,6 +209,7 @@ impl Drop for TestStorage {
     fn drop(&mut self) {
         match self {
             Self::Sqlite { folder } => drop(fs::remove_dir_all(folder)),
+            Self::Postgres { is_given: true, .. } => {}
             Self::Postgres { server, name, .. } => {
                 let statement = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
                 let server = server.clone();
