@@ -218,6 +218,7 @@ fn serve(
                 upstream,
                 limits.clone(),
                 settings.sse_keep_alive,
+                &settings.cors_origins,
             ))
             .default_service(web::to(unknown_url))
     };

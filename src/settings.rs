@@ -1,14 +1,18 @@
 //! The environment, read once into typed settings. Nothing else reads it.
 
 mod address;
+mod origins;
 mod sources;
 
 use std::{fmt, net::SocketAddr, str::FromStr, thread, time::Duration};
 
 use derive_more::{Display, Error};
 
-pub use self::address::{DatabaseUrl, PostgresTls, RedisUrl};
 use self::sources::{File, Found, is_set};
+pub use self::{
+    address::{DatabaseUrl, PostgresTls, RedisUrl},
+    origins::Origins,
+};
 use crate::{
     domain::{
         AdminKeys, EncryptionKey, Keyring, Secret,
@@ -33,6 +37,8 @@ pub struct Settings {
     pub listen_addr: SocketAddr,
     /// `WORKERS`: threads that serve requests.
     pub workers: usize,
+    /// `CORS_ORIGINS`: which web pages may call `/v1`.
+    pub cors_origins: Origins,
     /// `MAX_BODY_BYTES`: the largest request body.
     pub max_body_bytes: usize,
     /// `MAX_BUFFERED_BYTES`: all request bodies together.
@@ -213,6 +219,7 @@ impl Settings {
             ),
             ("LISTEN_ADDR", self.listen_addr.to_string()),
             ("WORKERS", self.workers.to_string()),
+            ("CORS_ORIGINS", self.cors_origins.to_string()),
             ("MAX_BODY_BYTES", self.max_body_bytes.to_string()),
             ("MAX_BUFFERED_BYTES", self.max_buffered_bytes.to_string()),
             (
@@ -297,6 +304,12 @@ impl Reader<'_> {
             admin_keys: self.admin_keys(),
             listen_addr: self.value("LISTEN_ADDR", SocketAddr::from(([0, 0, 0, 0], 8080))),
             workers: self.checked("WORKERS", cores().min(MAX_WORKERS), "4", workers),
+            cors_origins: self.checked(
+                "CORS_ORIGINS",
+                Origins::None,
+                "https://app.example.com,http://localhost:3000, or * for all",
+                Origins::parse,
+            ),
             max_body_bytes,
             max_buffered_bytes: self.max_buffered_bytes(max_body_bytes),
             // A running stream takes two file descriptors and some 20 KiB, up to 64 KiB where its

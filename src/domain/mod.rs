@@ -21,7 +21,7 @@ pub use self::{
     audit::{Actor, AuditEntry, Deed},
     change::{ModelChange, NewModel, NewProvider, ProviderChange, ProviderRefused},
     fixed_headers::FixedHeaders,
-    model::{Model, Route},
+    model::{ListedModel, Model, Route},
     name::Name,
     provider::{BaseUrl, Provider},
     provider_key::{EncryptionKey, EncryptionKeyId, Keyring, ProviderKey},

@@ -42,6 +42,18 @@ impl Model {
     }
 }
 
+/// A model that callers can ask for, as their list shows it. It exists under the same condition as
+/// its route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedModel {
+    /// What callers write in `model`.
+    pub name: String,
+    /// What its provider speaks.
+    pub kind: ProviderKind,
+    /// When it was mapped.
+    pub created_at: DateTime<Utc>,
+}
+
 /// All that sending a request for one model needs. It exists only for an active model of an
 /// active provider.
 #[derive(Clone, Debug, PartialEq, Eq)]

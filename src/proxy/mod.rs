@@ -2,6 +2,7 @@
 
 mod buffered_bytes;
 mod caller;
+mod cors;
 mod endpoints;
 mod form;
 mod form_request;
@@ -11,6 +12,7 @@ mod json;
 mod json_request;
 mod keep_alive;
 mod model_request;
+mod models;
 mod overload;
 mod probe;
 mod relay;
@@ -20,7 +22,7 @@ mod upstream;
 
 use std::{sync::Arc, time::Duration};
 
-use actix_web::{Resource, Scope, web};
+use actix_web::{Resource, dev::HttpServiceFactory, web};
 
 pub use self::{
     buffered_bytes::BufferedBytes,
@@ -35,8 +37,9 @@ use self::{
 };
 use crate::{
     domain::{Name, Route},
-    endpoints::{resource_in, unknown_url},
+    endpoints::{get, resource, resource_in, unknown_url},
     error::GatewayError,
+    settings::Origins,
     storage::Storage,
 };
 
@@ -46,7 +49,8 @@ pub fn scope(
     upstream: web::Data<Upstream>,
     limits: Limits,
     sse_keep_alive: Option<Duration>,
-) -> Scope {
+    cors_origins: &Origins,
+) -> impl HttpServiceFactory + use<> {
     let path = DataPath {
         storage,
         upstream,
@@ -57,7 +61,10 @@ pub fn scope(
     ENDPOINTS
         .iter()
         .fold(scope, |scope, endpoint| scope.service(forwarded(endpoint)))
+        .service(resource("/models", "GET, HEAD").route(get().to(models::list)))
+        .service(resource("/models/{model:.+}", "GET, HEAD").route(get().to(models::show)))
         .default_service(web::to(unknown_url))
+        .wrap(cors::cors(cors_origins))
 }
 
 fn forwarded(endpoint: &'static Endpoint) -> Resource {

@@ -8,11 +8,11 @@ use super::{
     Shared, StorageError,
     database::{Database, Result, Stamp},
     gatherer::{Bounds, Gatherer, Pace},
-    memory::{Answers, Ticket},
+    memory::{Answers, Listing, Ticket},
     redis_cache::RedisCache,
     single_flight::SingleFlight,
 };
-use crate::domain::{KeyHash, Route};
+use crate::domain::{KeyHash, ListedModel, Route};
 
 /// Something that can be looked up: where each tier keeps it.
 pub(super) trait Lookup: Clone + Hash + Eq + Send + Sync + 'static {
@@ -90,6 +90,35 @@ impl Lookup for String {
         Ok(routes
             .map(|(name, route)| (name, Arc::new(route)))
             .collect())
+    }
+}
+
+impl Lookup for Listing {
+    type Found = Arc<[ListedModel]>;
+
+    fn answers(shared: &Shared) -> &Answers<Self, Self::Found> {
+        &shared.memory.listing
+    }
+
+    fn flights(shared: &Shared) -> &Arc<SingleFlight<Self, Option<Self::Found>>> {
+        &shared.listing_flights
+    }
+
+    async fn in_redis(&self, redis: &RedisCache) -> Option<(Stamp, Option<Self::Found>)> {
+        let (stamp, models) = redis.listed_models().await?;
+        Some((stamp, Some(models.into())))
+    }
+
+    fn gatherer(shared: &Shared) -> &Gatherer<Self, Self::Found> {
+        &shared.gathered_listings
+    }
+
+    async fn in_database(
+        _: Vec<Self>,
+        database: Arc<dyn Database>,
+    ) -> Result<HashMap<Self, Self::Found>> {
+        let models = database.listed_models().await?;
+        Ok(HashMap::from([(Self, models.into())]))
     }
 }
 

@@ -15,17 +15,26 @@ use std::{
 use quick_cache::{Equivalent, sync::Cache};
 
 use super::database::Entry;
-use crate::domain::{KeyHash, Route};
+use crate::domain::{KeyHash, ListedModel, Route};
 
 /// Answers for keys and for routes.
 pub(crate) struct Memory {
     pub(crate) keys: Answers<KeyHash, ()>,
     pub(crate) routes: Answers<String, Arc<Route>>,
+    /// The list of them all, which any change of a route takes out.
+    pub(crate) listing: Answers<Listing, Arc<[ListedModel]>>,
     /// Counts invalidations. A fill holds the lock for reading and an invalidation for writing,
     /// so that no fill can slip in behind an invalidation that it didn't see.
     generation: AtomicU64,
     fills: RwLock<()>,
 }
+
+/// Stands for the list of all models that can be asked for, of which there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Listing;
+
+/// Room for [`Listing`], in a map that is made for many.
+const LISTINGS: usize = 32;
 
 /// What is known to be there, and what is known not to be. Two maps, so that a flood of unknown
 /// names crowds out only each other.
@@ -84,6 +93,7 @@ impl Memory {
         Self {
             keys: Answers::new(capacity),
             routes: Answers::new(capacity),
+            listing: Answers::new(LISTINGS),
             generation: AtomicU64::new(0),
             fills: RwLock::new(()),
         }
@@ -119,10 +129,14 @@ impl Memory {
         for entry in entries {
             match entry {
                 Entry::Key(hash) => self.keys.remove(hash),
-                Entry::Route(model) => self.routes.remove(model.as_str()),
+                Entry::Route(model) => {
+                    self.routes.remove(model.as_str());
+                    self.listing.clear();
+                }
                 Entry::Everything => {
                     self.keys.clear();
                     self.routes.clear();
+                    self.listing.clear();
                 }
             }
         }
@@ -161,6 +175,30 @@ mod tests {
         assert_eq!(memory.keys.get(&other), Some(Some(())));
         memory.invalidate(&[Entry::Everything]);
         assert_eq!(memory.keys.get(&other), None);
+    }
+
+    #[test]
+    fn a_change_of_any_route_takes_out_the_list_and_a_change_of_a_key_does_not() {
+        let memory = Memory::new(10);
+        let list: Arc<[ListedModel]> = Arc::new([]);
+        let fill = || {
+            memory.fill(
+                &memory.listing,
+                memory.ticket(),
+                Listing,
+                Some(list.clone()),
+            )
+        };
+        for (entry, is_kept) in [
+            (Entry::Key(PlainKey::generate().hash()), true),
+            (Entry::Route("m".to_owned()), false),
+            (Entry::Everything, false),
+        ] {
+            fill();
+            assert!(memory.listing.get(&Listing).is_some());
+            memory.invalidate(&[entry]);
+            assert_eq!(memory.listing.get(&Listing).is_some(), is_kept);
+        }
     }
 
     #[test]

@@ -31,15 +31,15 @@ use self::{
     database::{Committed, Database, Result},
     freshness::Freshness,
     gatherer::{Bounds, Gatherer, Pace},
-    memory::Memory,
+    memory::{Listing, Memory},
     redis_cache::RedisCache,
     single_flight::SingleFlight,
 };
 use crate::{
     cache_warmer::{CacheWarmer, Tiers},
     domain::{
-        Actor, AuditEntry, KeyHash, Model, ModelChange, Name, NewModel, NewProvider, PlainKey,
-        Provider, ProviderChange, Route, UserKey,
+        Actor, AuditEntry, KeyHash, ListedModel, Model, ModelChange, Name, NewModel, NewProvider,
+        PlainKey, Provider, ProviderChange, Route, UserKey,
     },
     fail_points::fail_point,
     settings::Settings,
@@ -71,8 +71,10 @@ struct Shared {
     home: Handle,
     key_flights: Arc<SingleFlight<KeyHash, Option<()>>>,
     route_flights: Arc<SingleFlight<String, Option<Arc<Route>>>>,
+    listing_flights: Arc<SingleFlight<Listing, Option<Arc<[ListedModel]>>>>,
     gathered_keys: Gatherer<KeyHash, ()>,
     gathered_routes: Gatherer<String, Arc<Route>>,
+    gathered_listings: Gatherer<Listing, Arc<[ListedModel]>>,
 }
 
 /// Whether this process can authenticate and route now.
@@ -130,11 +132,13 @@ impl Storage {
             redis_is_whole,
             gathered_keys: lookup::gather(&home, &pace, bounds, &database),
             gathered_routes: lookup::gather(&home, &pace, bounds, &database),
+            gathered_listings: lookup::gather(&home, &pace, bounds, &database),
             database,
             warmer,
             home,
             key_flights: SingleFlight::new(MAX_FLIGHTS),
             route_flights: SingleFlight::new(MAX_FLIGHTS),
+            listing_flights: SingleFlight::new(MAX_FLIGHTS),
         })))
     }
 
@@ -163,6 +167,22 @@ impl Storage {
             return Ok(held);
         }
         lookup::ask_below(&self.0, model.to_owned()).await
+    }
+
+    /// Every model that can be asked for, by name. The same tiers answer as for one route, under the
+    /// same conditions: a caller who asks for the list again and again costs nobody below tier 1
+    /// anything.
+    ///
+    /// # Errors
+    /// [`StorageError::Unavailable`] where nobody can tell.
+    pub async fn listed_models(&self) -> Result<Arc<[ListedModel]>> {
+        if self.0.freshness.is_trusted()
+            && let Some(Some(held)) = self.0.memory.listing.get(&Listing)
+        {
+            return Ok(held);
+        }
+        let found = lookup::ask_below(&self.0, Listing).await?;
+        Ok(found.unwrap_or_default())
     }
 
     /// Whether this process can authenticate and route now.

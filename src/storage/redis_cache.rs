@@ -13,6 +13,7 @@
 mod servers;
 
 use std::{
+    collections::HashMap,
     fmt,
     pin::pin,
     str::FromStr,
@@ -35,7 +36,7 @@ use super::{
     database::{Batch, Stamp},
 };
 use crate::{
-    domain::{BaseUrl, FixedHeaders, KeyHash, Keyring, ProviderKind, Route, Timeouts},
+    domain::{BaseUrl, FixedHeaders, KeyHash, Keyring, ListedModel, ProviderKind, Route, Timeouts},
     settings::CacheSettings,
 };
 
@@ -148,6 +149,22 @@ impl RedisCache {
             None => None,
         };
         (mark.routes == count).then_some((mark.stamp, route))
+    }
+
+    /// Every model that has a route, by name. `None`: Redis can't be relied on now.
+    pub(super) async fn listed_models(&self) -> Option<(Stamp, Vec<ListedModel>)> {
+        let mut question = pipe();
+        question
+            .atomic()
+            .get(&self.names.mark)
+            .hgetall(&self.names.routes);
+        let (mark, routes): (Option<String>, HashMap<String, String>) = self.ask(&question).await?;
+        let mark = mark?.parse::<Mark>().ok()?;
+        let is_whole = mark.routes == routes.len() as u64;
+        let models = routes.into_iter().map(|(name, json)| listed(name, &json));
+        let mut models: Vec<_> = models.collect::<Option<_>>()?;
+        models.sort_by(|one, other| one.name.cmp(&other.name));
+        is_whole.then_some((mark.stamp, models))
     }
 
     /// One round trip, within `CACHE_TIMEOUT`; the commands run as one step.
@@ -473,6 +490,16 @@ fn route_to_json(route: &Route) -> String {
     };
     // A struct of strings always serialises; an empty text would read back as "not whole".
     serde_json::to_string(&stored).unwrap_or_default()
+}
+
+/// What a list shows of a route. Its key stays as it is, sealed.
+fn listed(name: String, json: &str) -> Option<ListedModel> {
+    let stored: StoredRoute = serde_json::from_str(json).ok()?;
+    (stored.form == FORM).then_some(ListedModel {
+        name,
+        kind: stored.kind,
+        created_at: stored.created_at,
+    })
 }
 
 fn route_from_json(json: &str, keyring: &Keyring) -> Option<Route> {

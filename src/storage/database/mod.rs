@@ -27,8 +27,8 @@ pub use self::{
 use super::StorageError;
 use crate::{
     domain::{
-        Actor, AuditEntry, KeyHash, Model, ModelChange, Name, NewModel, NewProvider, Provider,
-        ProviderChange, Route, UserKey,
+        Actor, AuditEntry, KeyHash, ListedModel, Model, ModelChange, Name, NewModel, NewProvider,
+        Provider, ProviderChange, Route, UserKey,
     },
     settings::{DatabaseSettings, DatabaseUrl},
 };
@@ -148,6 +148,8 @@ pub trait Database: Send + Sync {
     async fn active_keys(&self, hashes: &[KeyHash]) -> Result<Vec<KeyHash>>;
     /// The routes of those of these models that are active, and whose provider is; one statement.
     async fn routes(&self, models: &[String]) -> Result<Vec<(String, Route)>>;
+    /// Every model that has a route, by name.
+    async fn listed_models(&self) -> Result<Vec<ListedModel>>;
 
     /// The newest version.
     async fn stamp(&self) -> Result<Stamp>;

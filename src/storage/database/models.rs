@@ -5,10 +5,10 @@ use uuid::Uuid;
 
 use super::{
     Page, Result, for_every_driver,
-    rows::{self, ModelRow, RouteRow},
+    rows::{self, ListedRow, ModelRow, RouteRow},
     sql::{failure, json_list, last, name_taken},
 };
-use crate::domain::{Model, Name, Route};
+use crate::domain::{ListedModel, Model, Name, Route};
 
 macro_rules! select {
     () => {
@@ -60,6 +60,23 @@ for_every_driver! {; impl {
 
     pub(super) async fn all_routes(&self, connection: &mut DB::Connection) -> Result<Vec<RouteRow>> {
         self.query_as(select_routes!()).fetch_all(connection).await.map_err(failure::<DB>)
+    }
+
+    pub(super) async fn models_with_routes(
+        &self,
+        connection: &mut DB::Connection,
+    ) -> Result<Vec<ListedModel>> {
+        let rows = self.query_as::<ListedRow>(
+            "SELECT m.name, p.kind, m.created_at FROM models m \
+             JOIN providers p ON p.id = m.provider_id WHERE m.is_active AND p.is_active",
+        )
+        .fetch_all(connection)
+        .await
+        .map_err(failure::<DB>)?;
+        let mut models: Vec<_> = rows.into_iter().filter_map(rows::listed_model).collect();
+        // Databases order texts by their own rules.
+        models.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(models)
     }
 
     pub(super) async fn list_models(

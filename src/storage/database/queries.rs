@@ -13,8 +13,8 @@ use super::{
     sql::{PATIENCE, failure, now, unavailable, within},
 };
 use crate::domain::{
-    Actor, AuditEntry, Deed, KeyHash, Model, ModelChange, Name, NewModel, NewProvider, Provider,
-    ProviderChange, ProviderKey, Route, UserKey,
+    Actor, AuditEntry, Deed, KeyHash, ListedModel, Model, ModelChange, Name, NewModel, NewProvider,
+    Provider, ProviderChange, ProviderKey, Route, UserKey,
 };
 use sqlx::Connection;
 
@@ -41,6 +41,11 @@ for_every_driver! { async_trait; impl (Database) {
     async fn routes(&self, models: &[String]) -> Result<Vec<(String, Route)>> {
         let limit = self.settings.timeout;
         self.statements(limit, async |connection| self.routes_among(connection, models).await).await
+    }
+
+    async fn listed_models(&self) -> Result<Vec<ListedModel>> {
+        let limit = self.settings.timeout;
+        self.statements(limit, async |connection| self.models_with_routes(connection).await).await
     }
 
     async fn stamp(&self) -> Result<Stamp> {

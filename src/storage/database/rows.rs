@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::{Entry, Result, StorageError};
 use crate::domain::{
-    BaseUrl, FixedHeaders, Invalid, KeyHash, Keyring, Model, Name, Provider, ProviderKind, Route,
-    Timeouts, UserKey,
+    BaseUrl, FixedHeaders, Invalid, KeyHash, Keyring, ListedModel, Model, Name, Provider,
+    ProviderKind, Route, Timeouts, UserKey,
 };
 
 /// Milliseconds: connect, response, idle.
@@ -40,6 +40,8 @@ pub(super) type ModelRow = (
     DateTime<Utc>,
     DateTime<Utc>,
 );
+/// name, kind of the provider, created_at
+pub(super) type ListedRow = (String, String, DateTime<Utc>);
 /// id, name, key_prefix, is_active, created_at, updated_at
 pub(super) type KeyRow = (Uuid, String, String, bool, DateTime<Utc>, DateTime<Utc>);
 /// model name, name at the provider, provider id, provider name, kind, base_url, api_key, headers,
@@ -179,6 +181,16 @@ pub(super) fn readable_route(row: RouteRow, keyring: &Keyring) -> Option<(String
     let model = row.0.clone();
     let read = route(row, keyring);
     readable("the route of model", &model, read)
+}
+
+/// A kind that can't be read has no route either.
+pub(super) fn listed_model((name, row_kind, created_at): ListedRow) -> Option<ListedModel> {
+    let kind = kind(&row_kind).ok()?;
+    Some(ListedModel {
+        name,
+        kind,
+        created_at,
+    })
 }
 
 fn readable<T>(what: &str, name: &str, read: Result<T>) -> Option<T> {

@@ -326,14 +326,7 @@ async fn a_body_that_never_ends_reaches_no_provider() {
 #[actix_rt::test]
 async fn another_path_or_method_is_named_in_the_refusal() {
     let scene = Scene::start().await;
-    for path in [
-        "/v1",
-        "/v1/",
-        "/v1/models",
-        "/v1/chat/completions/",
-        "/v2/x",
-        "/",
-    ] {
+    for path in ["/v1", "/v1/", "/v1/chat/completions/", "/v2/x", "/"] {
         let response = scene.send(&scene.post(path).json(BODY)).await;
         let message = refused(&response, 404, "unknown_url");
         assert!(message.contains(&format!("POST {path}")), "{message}");
