@@ -1,6 +1,8 @@
 //! The application: open storage, bind, serve, stop. `main` and the tests enter by this door.
 
 use std::{
+    convert::Infallible,
+    future::pending,
     io,
     net::{SocketAddr, TcpListener},
     pin::pin,
@@ -11,9 +13,14 @@ use std::{
 use actix_web::{
     App,
     dev::Server,
-    web::{self, Data},
+    web::{self, Data, ServiceConfig},
 };
 use derive_more::{Display, Error, From};
+use futures_util::{
+    TryFutureExt as _,
+    future::{join_all, try_join_all},
+};
+use rustls::{ClientConfig, ServerConfig};
 use tokio::time::sleep;
 
 use crate::{
@@ -26,8 +33,8 @@ use crate::{
         transport::{client_config, trusted_roots},
     },
     request_id::RequestIds,
-    server::{self, Draining, Exchanges},
-    settings::Settings,
+    server::{self, Certificate, Draining, Exchanges, Listening},
+    settings::{Settings, UpstreamSettings},
     stop_signal::{Asked, StopSignal},
     storage::{Storage, StorageError},
     unread_body::CloseOnUnreadBody,
@@ -35,9 +42,11 @@ use crate::{
 
 /// A gateway that is bound to its address, ready to run.
 pub struct Application {
-    server: Server,
+    servers: Vec<Server>,
+    certificate: Option<Arc<Certificate>>,
     storage: Storage,
     address: SocketAddr,
+    admin_address: Option<SocketAddr>,
     draining: Draining,
     drain_delay: Duration,
 }
@@ -56,6 +65,10 @@ pub enum ApplicationError {
         /// Why.
         source: io::Error,
     },
+    /// TLS can't be served with these files.
+    #[display("{_0}")]
+    #[from(ignore)]
+    Certificate(#[error(not(source))] String),
     /// Not even an attempt was possible.
     Io(io::Error),
     /// A defect: without it nothing keeps the caches right.
@@ -73,24 +86,42 @@ impl Application {
     /// Settings that can't work: an address in use, a database that must not be used. A
     /// PostgreSQL or Redis that can't be reached is not an error; it is tried again.
     pub async fn build(settings: Settings) -> Result<Self, ApplicationError> {
-        let in_use = |source| ApplicationError::Listen {
-            address: settings.listen_addr,
-            source,
-        };
-        let listener = TcpListener::bind(settings.listen_addr).map_err(in_use)?;
+        let certificate = settings.tls.as_ref().map(Certificate::load).transpose();
+        let certificate = certificate.map_err(ApplicationError::Certificate)?;
+        let listener = bind(settings.listen_addr)?;
+        let admin_listener = settings.admin_listen_addr.map(bind).transpose()?;
         let address = listener.local_addr()?;
+        let admin_address = admin_listener.as_ref().map(TcpListener::local_addr);
+        let admin_address = admin_address.transpose()?;
         log_choices(&settings);
         for warning in settings.warnings() {
             log::warn!("{warning}");
         }
         let storage = Storage::open(&settings).await?;
         let draining = Draining::default();
+        let shared = Shared {
+            storage: storage.clone(),
+            draining: draining.clone(),
+            operators: Operators::new(&settings),
+            tls: tls_config(certificate.as_ref())?,
+            way_upstream: WayUpstream {
+                settings: settings.upstream.clone(),
+                tls: client_config(trusted_roots()).map_err(io::Error::other)?,
+            },
+        };
         let drain_delay = settings.drain_delay;
-        let server = serve(listener, settings, storage.clone(), draining.clone())?;
+        let mut servers = Vec::new();
+        if let Some(listener) = admin_listener {
+            servers.push(serve_operators(listener, &settings, shared.clone())?);
+        }
+        let serves_operators = servers.is_empty();
+        servers.push(serve(listener, settings, shared, serves_operators)?);
         Ok(Self {
-            server,
+            servers,
+            certificate,
             storage,
             address,
+            admin_address,
             draining,
             drain_delay,
         })
@@ -109,13 +140,21 @@ impl Application {
     /// # Errors
     /// The server failed, the cache warmer is gone, or the stop was cut short.
     pub async fn run_until_stopped(self, mut stop: StopSignal) -> Result<(), ApplicationError> {
+        if let Some(address) = self.admin_address {
+            log::info!("operators are served on {address} alone");
+        }
         log::info!("listening on {}", self.address);
-        let handle = self.server.handle();
-        let mut server = pin!(self.server);
+        let handles: Vec<_> = self.servers.iter().map(Server::handle).collect();
+        let stop_all = || join_all(handles.iter().map(|handle| handle.stop(true)));
+        // They end together, or with the first that fails.
+        let serving = try_join_all(self.servers).map_ok(drop);
+        let mut server = pin!(serving);
+        let mut watching = pin!(watch(self.certificate));
         let cause = tokio::select! {
             served = server.as_mut() => Cause::ServerEnded(served),
             asked = stop.received() => Cause::Asked(asked),
             () = self.storage.warmer_ended() => Cause::WarmerEnded,
+            never = watching.as_mut() => match never {},
         };
         let stopping = async {
             self.draining.begin();
@@ -133,7 +172,7 @@ impl Application {
             log::info!("stopping: running answers may finish");
             let served = match cause {
                 Cause::ServerEnded(_) => Ok(()),
-                Cause::Asked(_) | Cause::WarmerEnded => tokio::join!(handle.stop(true), server).1,
+                Cause::Asked(_) | Cause::WarmerEnded => tokio::join!(stop_all(), server).1,
             };
             self.storage.close().await;
             outcome(cause, served)
@@ -184,14 +223,107 @@ fn log_choices(settings: &Settings) {
     }
 }
 
+fn bind(address: SocketAddr) -> Result<TcpListener, ApplicationError> {
+    TcpListener::bind(address).map_err(|source| ApplicationError::Listen { address, source })
+}
+
+fn tls_config(certificate: Option<&Arc<Certificate>>) -> io::Result<Option<Arc<ServerConfig>>> {
+    let config = certificate.map(Certificate::server_config).transpose();
+    config.map_err(io::Error::other)
+}
+
+async fn watch(certificate: Option<Arc<Certificate>>) -> Infallible {
+    match certificate {
+        Some(certificate) => certificate.watch().await,
+        None => pending().await,
+    }
+}
+
+/// What both servers have in common.
+#[derive(Clone)]
+struct Shared {
+    storage: Storage,
+    draining: Draining,
+    operators: Operators,
+    tls: Option<Arc<ServerConfig>>,
+    way_upstream: WayUpstream,
+}
+
+/// What the way to the providers is made of. awc can't cross threads, so each worker makes its own.
+#[derive(Clone)]
+struct WayUpstream {
+    settings: UpstreamSettings,
+    tls: Arc<ClientConfig>,
+}
+
+impl WayUpstream {
+    fn open(&self) -> Data<Upstream> {
+        Data::new(Upstream::new(&self.settings, Arc::clone(&self.tls)))
+    }
+}
+
+impl Shared {
+    fn configure(&self, app: &mut ServiceConfig) {
+        app.app_data(Data::new(self.storage.clone()))
+            .app_data(Data::new(self.draining.clone()))
+            .configure(health::configure);
+    }
+}
+
+/// What operators use: on `ADMIN_LISTEN_ADDR` alone where that is set, and on `LISTEN_ADDR`
+/// otherwise.
+#[derive(Clone)]
+struct Operators {
+    guard: Arc<AdminGuard>,
+}
+
+impl Operators {
+    fn new(settings: &Settings) -> Self {
+        Self {
+            guard: Arc::new(AdminGuard::new(settings.admin_keys.clone())),
+        }
+    }
+
+    /// Operators try providers out, so they need a way upstream too.
+    fn configure(&self, app: &mut ServiceConfig, upstream: Data<Upstream>) {
+        app.app_data(upstream)
+            .service(admin::scope(Arc::clone(&self.guard)));
+    }
+}
+
+/// Operators, their scripts and their monitoring are few, and not what the machine is for.
+const OPERATOR_WORKERS: usize = 1;
+const OPERATOR_CONNECTIONS: usize = 256;
+
+fn serve_operators(
+    listener: TcpListener,
+    settings: &Settings,
+    shared: Shared,
+) -> Result<Server, ApplicationError> {
+    let listening = Listening {
+        listener,
+        workers: OPERATOR_WORKERS,
+        connections_per_worker: OPERATOR_CONNECTIONS,
+        tls: shared.tls.clone(),
+    };
+    let application = move || {
+        App::new()
+            .wrap(Exchanges)
+            .wrap(CloseOnUnreadBody)
+            .wrap(RequestIds::default())
+            .configure(|app| shared.configure(app))
+            .configure(|app| shared.operators.configure(app, shared.way_upstream.open()))
+            .default_service(web::to(unknown_url))
+    };
+    Ok(server::serve(listening, settings, application)?)
+}
+
 fn serve(
     listener: TcpListener,
     settings: Settings,
-    storage: Storage,
-    draining: Draining,
+    shared: Shared,
+    serves_operators: bool,
 ) -> Result<Server, ApplicationError> {
-    let tls = client_config(trusted_roots()).map_err(io::Error::other)?;
-    let guard = Arc::new(AdminGuard::new(settings.admin_keys.clone()));
     let limits = Limits {
         overload: Overload::new(settings.max_concurrent_requests),
         body: BodyLimits {
@@ -200,21 +332,27 @@ fn serve(
             buffered: BufferedBytes::new(settings.max_buffered_bytes),
         },
     };
+    let listening = Listening {
+        listener,
+        workers: settings.workers,
+        connections_per_worker: server::connections_per_worker(&settings),
+        tls: shared.tls.clone(),
+    };
     let of_server = settings.clone();
     let application = move || {
-        // awc can't cross threads, so each worker has its own way upstream.
-        let upstream = Data::new(Upstream::new(&settings.upstream, tls.clone()));
+        let upstream = shared.way_upstream.open();
         App::new()
             .wrap(Exchanges)
             .wrap(CloseOnUnreadBody)
             .wrap(RequestIds::default())
-            .app_data(Data::new(storage.clone()))
-            .app_data(upstream.clone())
-            .app_data(Data::new(draining.clone()))
-            .configure(health::configure)
-            .service(admin::scope(Arc::clone(&guard)))
+            .configure(|app| shared.configure(app))
+            .configure(|app| {
+                if serves_operators {
+                    shared.operators.configure(app, upstream.clone());
+                }
+            })
             .service(proxy::scope(
-                storage.clone(),
+                shared.storage.clone(),
                 upstream,
                 limits.clone(),
                 settings.sse_keep_alive,
@@ -222,7 +360,7 @@ fn serve(
             ))
             .default_service(web::to(unknown_url))
     };
-    Ok(server::serve(listener, &of_server, application)?)
+    Ok(server::serve(listening, &of_server, application)?)
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! The binary: settings → telemetry → application → run.
 
+mod healthcheck;
+
 use std::{
     env,
-    io::{self, Read, Write},
+    io::{self, Write},
     mem,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     process::ExitCode,
-    time::Duration,
 };
 
 use llm_gateway::{
@@ -40,16 +40,13 @@ Settings come from the environment and from a .env file; .env.example lists them
 ADMIN_KEY is the only one that is required.
 ";
 
-/// How long a health check may take, connecting and answering each.
-const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(3);
-
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match arguments.as_slice() {
         [] => serve(),
         ["check-config"] => check_config(),
-        ["healthcheck"] => healthcheck(),
+        ["healthcheck"] => settings().and_then(|settings| healthcheck::run(&settings)),
         ["rotate-encryption-key"] => rotate_encryption_key(Target::CurrentKey),
         ["rotate-encryption-key", "--to-plaintext"] => rotate_encryption_key(Target::Plaintext),
         ["-h" | "--help" | "help"] => print(HELP),
@@ -128,41 +125,4 @@ fn check_config() -> Result<(), String> {
         .map(|(name, value)| format!("{name}={value}\n"))
         .collect();
     print(&lines)
-}
-
-/// Asks `/healthz` over the loopback interface.
-fn healthcheck() -> Result<(), String> {
-    let address = reachable(settings()?.listen_addr);
-    let unhealthy = |error: io::Error| format!("unhealthy: {address}: {error}");
-    let mut connection =
-        TcpStream::connect_timeout(&address, HEALTHCHECK_TIMEOUT).map_err(unhealthy)?;
-    connection
-        .set_read_timeout(Some(HEALTHCHECK_TIMEOUT))
-        .map_err(unhealthy)?;
-    write!(
-        connection,
-        "GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    )
-    .map_err(unhealthy)?;
-    let mut answer = Vec::new();
-    connection
-        .take(1024)
-        .read_to_end(&mut answer)
-        .map_err(unhealthy)?;
-    if answer.starts_with(b"HTTP/1.1 200") {
-        Ok(())
-    } else {
-        Err(format!("unhealthy: {address} does not answer 200"))
-    }
-}
-
-/// "Any address" is one to listen on, not one to connect to.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        address.set_ip(match address.ip() {
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    address
 }

@@ -4,7 +4,7 @@ mod address;
 mod origins;
 mod sources;
 
-use std::{fmt, net::SocketAddr, str::FromStr, thread, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, thread, time::Duration};
 
 use derive_more::{Display, Error};
 
@@ -35,6 +35,10 @@ pub struct Settings {
     pub admin_keys: AdminKeys,
     /// `LISTEN_ADDR`: where to serve. Port 0 picks a free one.
     pub listen_addr: SocketAddr,
+    /// `ADMIN_LISTEN_ADDR`: where to serve operators, if not there too.
+    pub admin_listen_addr: Option<SocketAddr>,
+    /// `TLS_CERT` and `TLS_KEY`: to serve with TLS.
+    pub tls: Option<TlsFiles>,
     /// `WORKERS`: threads that serve requests.
     pub workers: usize,
     /// `CORS_ORIGINS`: which web pages may call `/v1`.
@@ -75,6 +79,15 @@ pub struct ClientSettings {
     pub write_timeout: Duration,
     /// `CLIENT_IDLE_TIMEOUT`: between two requests on one connection.
     pub idle_timeout: Duration,
+}
+
+/// A certificate and its private key, as PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// `TLS_CERT`: the server's certificate and those of the authorities between it and the root.
+    pub certificate: PathBuf,
+    /// `TLS_KEY`
+    pub key: PathBuf,
 }
 
 /// The truth: `DATABASE_*`.
@@ -218,6 +231,17 @@ impl Settings {
                 show_secret(self.admin_keys.previous.as_ref()),
             ),
             ("LISTEN_ADDR", self.listen_addr.to_string()),
+            (
+                "ADMIN_LISTEN_ADDR",
+                self.admin_listen_addr
+                    .map(|address| address.to_string())
+                    .unwrap_or_default(),
+            ),
+            (
+                "TLS_CERT",
+                show_path(self.tls.as_ref().map(|tls| &tls.certificate)),
+            ),
+            ("TLS_KEY", show_path(self.tls.as_ref().map(|tls| &tls.key))),
             ("WORKERS", self.workers.to_string()),
             ("CORS_ORIGINS", self.cors_origins.to_string()),
             ("MAX_BODY_BYTES", self.max_body_bytes.to_string()),
@@ -302,6 +326,8 @@ impl Reader<'_> {
         let max_body_bytes = self.checked("MAX_BODY_BYTES", 32 << 20, "32MiB", size);
         Settings {
             admin_keys: self.admin_keys(),
+            admin_listen_addr: self.admin_listen_addr(),
+            tls: self.tls(),
             listen_addr: self.value("LISTEN_ADDR", SocketAddr::from(([0, 0, 0, 0], 8080))),
             workers: self.checked("WORKERS", cores().min(MAX_WORKERS), "4", workers),
             cors_origins: self.checked(
@@ -408,6 +434,30 @@ impl Reader<'_> {
         self.problems
             .push(format!("{name}: {problem}; {ADMIN_KEY_REMEDY}"));
         Some(Secret::new(""))
+    }
+
+    fn admin_listen_addr(&mut self) -> Option<SocketAddr> {
+        let parse = |text: &str| match text.parse() {
+            Ok(address) => Ok(Some(address)),
+            Err(error) => Err(format!("{error}")),
+        };
+        self.checked("ADMIN_LISTEN_ADDR", None, "127.0.0.1:8081", parse)
+    }
+
+    fn tls(&mut self) -> Option<TlsFiles> {
+        let path = |text: &str| Ok(Some(PathBuf::from(text)));
+        let certificate = self.checked("TLS_CERT", None, "/etc/llm-gateway/tls.crt", path);
+        let key = self.checked("TLS_KEY", None, "/etc/llm-gateway/tls.key", path);
+        let (set, missing) = match (certificate, key) {
+            (Some(certificate), Some(key)) => return Some(TlsFiles { certificate, key }),
+            (None, None) => return None,
+            (Some(_), None) => ("TLS_CERT", "TLS_KEY"),
+            (None, Some(_)) => ("TLS_KEY", "TLS_CERT"),
+        };
+        self.problems.push(format!(
+            "{missing}: is required where {set} is set; set both, or neither to serve without TLS"
+        ));
+        None
     }
 
     fn encryption_key(&mut self, name: &str) -> Option<EncryptionKey> {
@@ -606,6 +656,11 @@ fn size(text: &str) -> Result<usize, String> {
     }
 }
 
+fn show_path(path: Option<&PathBuf>) -> String {
+    path.map(|path| path.display().to_string())
+        .unwrap_or_default()
+}
+
 fn show_key(key: Option<&EncryptionKey>) -> String {
     key.map(|key| format!("[secret {}]", key.id()))
         .unwrap_or_default()
@@ -758,6 +813,20 @@ mod tests {
         let printed = format!("{settings:?} {:?}", settings.effective());
         assert!(!printed.contains(SEALING_KEY), "{printed}");
         assert!(read(&[KEY]).unwrap().warnings()[0].contains("openssl rand -base64 32"));
+    }
+
+    #[test]
+    fn tls_needs_both_of_its_files() {
+        for (set, missing) in [("TLS_CERT", "TLS_KEY"), ("TLS_KEY", "TLS_CERT")] {
+            let problems = problems(&[KEY, (set, "x.pem")]);
+            assert!(problems[0].starts_with(&format!("{missing}: is required where {set}")));
+        }
+        let both = [KEY, ("TLS_CERT", "x.crt"), ("TLS_KEY", "x.key")];
+        assert_eq!(
+            read(&both).unwrap().tls.unwrap().key,
+            PathBuf::from("x.key")
+        );
+        assert!(read(&[KEY]).unwrap().tls.is_none());
     }
 
     #[test]

@@ -42,7 +42,9 @@ mod tests {
         let day = Timeouts::parse_one(" 24h ");
         assert_eq!(day, Ok(Timeouts::LONGEST));
         assert_eq!(Timeouts::parse_one("1ms"), Ok(Duration::from_millis(1)));
-        for bad in ["0", "0s", "25h", "86401", "", "soon", "1d", "-1s", "1.5s"] {
+        for bad in [
+            "0", "0s", "25h", "86401", "", "soon", "2d", "1w", "-1s", "1.5s",
+        ] {
             assert!(Timeouts::parse_one(bad).is_err(), "{bad} passed");
         }
     }

@@ -11,16 +11,21 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
+use rustls::ServerConfig;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    time::timeout,
 };
+use tokio_rustls::TlsAcceptor;
 
+use super::wire::Wire;
 use crate::{idle_timer::IdleTimer, settings::ClientSettings};
 
 /// Silence after which the kernel asks whether the client is still there, and how long it waits
@@ -33,17 +38,32 @@ const PROBE_AFTER: Duration = Duration::from_secs(45);
 const HEAD_TOO_SLOW: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
-/// Takes in an accepted connection.
-pub(super) fn accept(
+/// Takes in an accepted connection. A TLS handshake has as long as a head.
+///
+/// # Errors
+/// The handshake failed.
+pub(super) async fn accept(
     stream: TcpStream,
     settings: &ClientSettings,
-) -> (ClientConnection, Option<SocketAddr>) {
+    tls: Option<Arc<ServerConfig>>,
+) -> io::Result<(ClientConnection, Option<SocketAddr>)> {
     let peer = stream.peer_addr().ok();
     if let Err(error) = prepare(&stream, settings) {
         // The client has gone already, which the first read will say too.
         log::debug!("a client's connection can't be set up: {error}");
     }
-    (ClientConnection::new(stream, settings), peer)
+    let wire = match tls {
+        None => Wire::Plain(stream),
+        Some(tls) => handshake(stream, tls, settings.head_timeout).await?,
+    };
+    Ok((ClientConnection::new(wire, settings), peer))
+}
+
+async fn handshake(stream: TcpStream, tls: Arc<ServerConfig>, limit: Duration) -> io::Result<Wire> {
+    let handshake = timeout(limit, TlsAcceptor::from(tls).accept(stream)).await;
+    let done = handshake.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    done.map(|stream| Wire::Tls(Box::new(stream)))
+        .inspect_err(|error| log::debug!("a client's TLS handshake failed: {error}"))
 }
 
 fn prepare(stream: &TcpStream, settings: &ClientSettings) -> io::Result<()> {
@@ -97,7 +117,7 @@ impl Drop for Running {
 
 /// The connection under the dispatcher.
 pub(super) struct ClientConnection {
-    stream: TcpStream,
+    wire: Wire,
     exchange: Exchange,
     /// How many requests had begun when it last looked.
     seen: u64,
@@ -111,9 +131,9 @@ pub(super) struct ClientConnection {
 }
 
 impl ClientConnection {
-    fn new(stream: TcpStream, settings: &ClientSettings) -> Self {
+    fn new(wire: Wire, settings: &ClientSettings) -> Self {
         Self {
-            stream,
+            wire,
             exchange: Exchange::default(),
             seen: 0,
             head_begun: true,
@@ -154,7 +174,8 @@ impl ClientConnection {
             log::debug!("a client's request head did not come to its end within {limit:?}");
             if !self.is_blocked {
                 // Best effort: it fits into an empty buffer or the client doesn't read anyway.
-                let _ = self.stream.try_write(HEAD_TOO_SLOW);
+                let wire = Pin::new(&mut self.wire);
+                let _ = wire.poll_write(cx, HEAD_TOO_SLOW);
             }
         })
     }
@@ -174,7 +195,7 @@ impl ClientConnection {
         self.blocked.poll(cx).map(|limit| {
             log::info!("a client has read nothing for {limit:?}; its connection is closed");
             // A failure means that the connection is gone already.
-            let _ = self.stream.set_zero_linger();
+            let _ = self.wire.tcp().set_zero_linger();
             Err(io::ErrorKind::TimedOut.into())
         })
     }
@@ -187,7 +208,7 @@ impl AsyncRead for ClientConnection {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let read = Pin::new(&mut this.wire).poll_read(cx, buf);
         match read {
             Poll::Pending => this.poll_head(cx).map(Ok),
             Poll::Ready(_) => {
@@ -205,15 +226,18 @@ impl AsyncWrite for ClientConnection {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write(cx, buf);
+        let written = Pin::new(&mut this.wire).poll_write(cx, buf);
         this.after_write(written, cx)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let this = self.get_mut();
+        // Over TLS it is here that what was written waits to be sent.
+        let flushed = Pin::new(&mut this.wire).poll_flush(cx);
+        this.after_write(flushed, cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        Pin::new(&mut self.get_mut().wire).poll_shutdown(cx)
     }
 }

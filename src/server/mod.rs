@@ -5,8 +5,10 @@ mod connection;
 mod descriptors;
 mod drain;
 mod in_flight;
+mod tls;
+mod wire;
 
-use std::{future::ready, io, net::TcpListener, time::Duration};
+use std::{io, net::TcpListener, sync::Arc, time::Duration};
 
 use actix_http::HttpService;
 use actix_service::{
@@ -17,12 +19,14 @@ use actix_web::{
     body::MessageBody,
     dev::{AppConfig, Response, Server, Service},
 };
+use rustls::ServerConfig;
 use tokio::net::TcpStream;
 
 use self::connection::{ClientConnection, accept};
 pub use self::{
     drain::Draining,
     in_flight::{Exchanges, InFlight},
+    tls::Certificate,
 };
 use crate::settings::Settings;
 
@@ -37,12 +41,35 @@ const LINGER: Duration = Duration::from_secs(1);
 /// By default it would grow to some 80 KiB for each client that reads slowly.
 const WRITE_BUFFER: usize = 4 * 1024;
 
+/// Where a server listens, and with what.
+#[derive(Debug)]
+pub struct Listening {
+    /// Bound already.
+    pub listener: TcpListener,
+    /// Threads.
+    pub workers: usize,
+    /// Connections that each of them holds; more wait to be accepted.
+    pub connections_per_worker: usize,
+    /// With TLS, if there is a certificate.
+    pub tls: Option<Arc<ServerConfig>>,
+}
+
+/// How many connections of clients each worker may hold, so that enough file descriptors are left.
+/// Raises the limit as far as it may.
+pub fn connections_per_worker(settings: &Settings) -> usize {
+    descriptors::connections_per_worker(
+        descriptors::raise_limit(),
+        settings.max_concurrent_requests,
+        settings.workers,
+    )
+}
+
 /// Starts the workers; `application` makes what each of them serves.
 ///
 /// # Errors
 /// The listener can't be used.
 pub fn serve<F, I, S, B>(
-    listener: TcpListener,
+    listening: Listening,
     settings: &Settings,
     application: F,
 ) -> io::Result<Server>
@@ -57,18 +84,14 @@ where
     S::Service: 'static,
     B: MessageBody + 'static,
 {
+    let Listening { listener, tls, .. } = listening;
     let address = listener.local_addr()?;
     let clients = settings.clients.clone();
-    let connections = descriptors::connections_per_worker(
-        descriptors::raise_limit(),
-        settings.max_concurrent_requests,
-        settings.workers,
-    );
     let builder = Server::build();
     let stopping = builder.graceful_shutdown_signal();
     let builder = builder
-        .workers(settings.workers)
-        .max_concurrent_connections(connections)
+        .workers(listening.workers)
+        .max_concurrent_connections(listening.connections_per_worker)
         .shutdown_timeout(settings.shutdown_timeout.as_secs().max(1))
         .disable_signals();
     let builder = builder.listen(NAME, listener, move || {
@@ -94,7 +117,12 @@ where
             })
             .h1(map_config(application, |()| AppConfig::default()));
         let clients = clients.clone();
-        fn_service(move |stream: TcpStream| ready(Ok(accept(stream, &clients)))).and_then(http)
+        let tls = tls.clone();
+        let accept = move |stream: TcpStream| {
+            let (clients, tls) = (clients.clone(), tls.clone());
+            async move { Ok(accept(stream, &clients, tls).await?) }
+        };
+        fn_service(accept).and_then(http)
     })?;
     Ok(builder.run())
 }

@@ -7,6 +7,8 @@
 mod admin;
 mod at_once;
 mod lifecycle;
+mod operators;
 mod proxy;
 mod secrets;
 mod support;
+mod tls;

@@ -8,19 +8,19 @@ use tokio::process::Command;
 
 use crate::support::{
     client::{Request, Response},
-    gateway::{ADMIN_KEY, TestGateway},
+    gateway::{ADMIN_KEY, ENCRYPTION_KEY, TestGateway},
     provider::ScriptedProvider,
     script::Answer,
     soon,
     storage::TestStorage,
 };
 
-const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+const KEY: &str = ENCRYPTION_KEY;
 const OTHER: &str = "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=";
 const SECRET: &str = "sk-the-providers-secret-key-0123456789";
 
 const SEALED: &[(&str, &str)] = &[("ENCRYPTION_KEY", KEY)];
-const PLAIN: &[(&str, &str)] = &[];
+const PLAIN: &[(&str, &str)] = &[("ENCRYPTION_KEY", "")];
 const NEW_AND_OLD: &[(&str, &str)] = &[("ENCRYPTION_KEY", OTHER), ("ENCRYPTION_KEY_PREVIOUS", KEY)];
 
 async fn storage() -> Arc<TestStorage> {
@@ -228,6 +228,10 @@ async fn a_rotation_of_the_encryption_key_interrupts_nobody_who_has_both() {
         reaches(&gateway, model, &provider, SECRET).await;
     }
     shows_nothing(&storage).await;
+    let audit = gateway.admin().get("/admin/audit").await.json();
+    let rotations = audit.as_array().unwrap().iter();
+    let rotations = rotations.filter(|entry| entry["action"] == json!("seal"));
+    assert_eq!(rotations.count(), 3, "{audit}");
 }
 
 #[actix_rt::test]
@@ -311,7 +315,7 @@ async fn encryption_can_be_given_up_by_asking_for_it_alone() {
     let gateway = TestGateway::start_on(Arc::clone(&storage), SEALED).await;
     serve(&gateway, "m", SECRET, &provider).await;
     drop(gateway);
-    let previous: &[(&str, &str)] = &[("ENCRYPTION_KEY_PREVIOUS", KEY)];
+    let previous: &[(&str, &str)] = &[("ENCRYPTION_KEY", ""), ("ENCRYPTION_KEY_PREVIOUS", KEY)];
     for (settings, options, problem) in [
         (PLAIN, &[][..], "ENCRYPTION_KEY: "),
         (PLAIN, &["--to-plaintext"][..], "sealed with another key"),

@@ -8,10 +8,13 @@ use crate::support::{
     gateway::{Admin, TestGateway},
 };
 
+/// Without what the start itself did.
 async fn entries(admin: &Admin) -> Vec<Value> {
     let list = admin.get("/admin/audit").await;
     assert_eq!(list.status(), 200, "{}", list.text());
-    list.json().as_array().unwrap().clone()
+    let mut entries = list.json().as_array().unwrap().clone();
+    entries.retain(|entry| entry["item_kind"] != json!("encryption"));
+    entries
 }
 
 /// action, kind, name and fields of each, oldest first.
@@ -177,7 +180,8 @@ async fn the_audit_is_read_a_page_at_a_time() {
     for name in ["a", "b", "c"] {
         admin.post("/admin/keys", json!({"name": name})).await;
     }
-    let all = entries(&admin).await;
+    let all = admin.get("/admin/audit").await.json();
+    let all = all.as_array().unwrap();
     let page = admin.get("/admin/audit?limit=2").await;
     assert_eq!(page.json(), json!(all[..2]));
     let after = all[1]["id"].as_str().unwrap();

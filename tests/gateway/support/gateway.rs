@@ -16,14 +16,18 @@ use tokio::{
 };
 
 use super::{
-    client::{Request, Response},
+    client::{RawClient, Request, Response},
     provider::ScriptedProvider,
     soon,
     storage::TestStorage,
+    tls::TRUSTED,
 };
 
 /// The admin key of every gateway under test.
 pub(crate) const ADMIN_KEY: &str = "test-admin-key-0123456789abcdef";
+
+/// What seals the providers' keys of every gateway under test that doesn't say otherwise.
+pub(crate) const ENCRYPTION_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
 /// A gateway process. It is killed when this value goes, unless it was stopped before.
 #[derive(Debug)]
@@ -60,6 +64,7 @@ impl TestGateway {
             .env_clear()
             .envs(env::var_os("PATH").map(|path| ("PATH", path)))
             .env("ADMIN_KEY", ADMIN_KEY)
+            .env("ENCRYPTION_KEY", ENCRYPTION_KEY)
             .env("LISTEN_ADDR", "127.0.0.1:0")
             .env("WORKERS", "2")
             // There is no balancer that must hear of a stop first.
@@ -100,8 +105,16 @@ impl TestGateway {
     /// The operator, who has the admin key.
     pub(crate) fn admin(&self) -> Admin {
         Admin {
-            address: self.address,
+            address: self.admin_address().unwrap_or(self.address),
+            over_tls: self.settings.iter().any(|(name, _)| name == "TLS_CERT"),
         }
+    }
+
+    /// Where `ADMIN_LISTEN_ADDR` has it serve operators.
+    pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
+        let log = self.log();
+        let (_, rest) = log.split_once("operators are served on ")?;
+        Some(rest.split(' ').next()?.parse().unwrap())
     }
 
     /// Everything logged so far.
@@ -242,6 +255,7 @@ async fn keep(
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Admin {
     address: SocketAddr,
+    over_tls: bool,
 }
 
 impl Admin {
@@ -263,7 +277,14 @@ impl Admin {
 
     /// Any request, with the admin key added.
     pub(crate) async fn send(&self, request: Request) -> Response {
-        request.bearer(ADMIN_KEY).send_to(self.address).await
+        let request = request.bearer(ADMIN_KEY);
+        match self.over_tls {
+            true => {
+                let mut client = RawClient::connect_tls(self.address, &TRUSTED).await;
+                client.exchange(&request).await
+            }
+            false => request.send_to(self.address).await,
+        }
     }
 }
 

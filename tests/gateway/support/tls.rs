@@ -23,6 +23,7 @@ pub(crate) struct Authority {
     /// What has to be trusted, as in a PEM file.
     pub(crate) pem: String,
     root: CertificateDer<'static>,
+    issuer: CertifiedIssuer<'static, KeyPair>,
     server: Arc<ServerConfig>,
 }
 
@@ -35,6 +36,7 @@ impl Authority {
             pem: issuer.pem(),
             root: issuer.der().clone(),
             server: server_config(&issuer),
+            issuer,
         }
     }
 
@@ -46,15 +48,36 @@ impl Authority {
         Ok(Wire::Tls(Box::new(stream.into())))
     }
 
+    /// A new certificate for the loopback address and its private key, as PEM files.
+    pub(crate) fn issue(&self) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(server_names()).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+
     /// The side of a client that trusts this authority alone.
     pub(crate) async fn connect(&self, stream: TcpStream) -> std::io::Result<Wire> {
+        self.connect_offering(stream, &[]).await
+    }
+
+    /// The same, with protocols to choose from.
+    pub(crate) async fn connect_offering(
+        &self,
+        stream: TcpStream,
+        protocols: &[&str],
+    ) -> std::io::Result<Wire> {
         let mut roots = RootCertStore::empty();
         roots.add(self.root.clone()).unwrap();
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
+        config.alpn_protocols = protocols
+            .iter()
+            .map(|name| name.as_bytes().to_vec())
+            .collect();
         let name = ServerName::try_from("127.0.0.1").unwrap();
         let stream = TlsConnector::from(Arc::new(config))
             .connect(name, stream)
@@ -63,10 +86,13 @@ impl Authority {
     }
 }
 
+fn server_names() -> [String; 2] {
+    ["127.0.0.1".to_owned(), "localhost".to_owned()]
+}
+
 fn server_config(issuer: &CertifiedIssuer<'_, KeyPair>) -> Arc<ServerConfig> {
     let key = KeyPair::generate().unwrap();
-    let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
-    let certificate = CertificateParams::new(names)
+    let certificate = CertificateParams::new(server_names())
         .unwrap()
         .signed_by(&key, issuer)
         .unwrap();

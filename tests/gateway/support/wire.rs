@@ -61,6 +61,17 @@ impl Wire {
         let _ = self.into_tcp().set_zero_linger();
     }
 
+    /// The protocol that both sides agreed on by ALPN.
+    pub(crate) fn protocol(&self) -> Option<String> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => {
+                let name = stream.get_ref().1.alpn_protocol()?;
+                Some(String::from_utf8_lossy(name).into_owned())
+            }
+        }
+    }
+
     fn into_tcp(self) -> TcpStream {
         match self {
             Self::Plain(stream) => stream,
