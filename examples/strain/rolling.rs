@@ -25,7 +25,7 @@ use crate::{
 const PLAIN: usize = 16;
 const STREAMS: usize = 16;
 const ROUNDS: usize = 2;
-/// Ten times what HAProxy here takes to notice.
+/// Five times what HAProxy here takes to notice.
 const DRAIN_DELAY: &str = "2s";
 
 /// No retries: what is lost shows.
@@ -34,10 +34,10 @@ fn configuration(ports: &[u16]) -> String {
         return String::new();
     };
     format!(
-        "defaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n  retries 0\n\
+        "defaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n  timeout check 2s\n  retries 0\n\
          frontend front\n  bind 127.0.0.1:{front}\n  default_backend replicas\n\
          backend replicas\n  option httpchk GET /readyz\n  http-check expect status 200\n  http-reuse always\n\
-         \x20 default-server inter 200ms fall 1 rise 1\n\
+         \x20 default-server inter 200ms fall 2 rise 1\n\
          \x20 server first 127.0.0.1:{first} check\n  server second 127.0.0.1:{second} check\n"
     )
 }

@@ -1,9 +1,12 @@
 //! A provider that misbehaves: each way has its outcome, and none touches the next request.
 
+use std::time::Duration;
+
 use super::{BODY, Scene};
 use crate::support::{
     client::Response,
     script::{Answer, Ending, LAST_CHUNK, STREAM_HEAD, framed},
+    soon,
 };
 
 /// What a caller gets to see.
@@ -162,14 +165,17 @@ async fn a_head_that_comes_byte_by_byte_is_no_response_in_time() {
     scene.provider.next(answer);
     let mut client = scene.asking().await;
     feed.send("HTTP/1.1 200 OK\r\nx-slow: ");
-    let response = loop {
-        feed.send("x");
-        tokio::select! {
-            biased;
-            response = client.read_response() => break response,
-            () = tokio::time::sleep(std::time::Duration::from_millis(10)) => {}
+    let given_up = async {
+        loop {
+            feed.send("x");
+            tokio::select! {
+                biased;
+                response = client.read_response() => break response,
+                () = tokio::time::sleep(Duration::from_millis(10)) => {}
+            }
         }
     };
+    let response = soon("the head to be given up", given_up).await;
     assert!(Outcome::Refused(504, "upstream_timeout").fits(&response));
 }
 

@@ -6,6 +6,7 @@ use super::{BODY, PATH, Scene, refused};
 use crate::support::{
     client::{RawClient, Request},
     script::Answer,
+    soon,
     wire::End,
 };
 
@@ -41,9 +42,12 @@ async fn a_head_that_trickles_is_given_up() {
         200
     );
     client.send("GET /healthz HTTP/1.1\r\nx-a: ").await.unwrap();
-    while client.send("b").await.is_ok() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let given_up = async {
+        while client.send("b").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    soon("the head to be given up", given_up).await;
 }
 
 #[actix_rt::test]
@@ -74,14 +78,17 @@ async fn a_body_that_trickles_is_given_up() {
     let mut client = scene.connect().await;
     client.send(head.head_bytes()).await.unwrap();
     // Never silent for long, but a few hundred bytes a second.
-    let response = loop {
-        tokio::select! {
-            biased;
-            response = client.read_response() => break response,
-            () = tokio::time::sleep(Duration::from_millis(5)) => {}
+    let given_up = async {
+        loop {
+            tokio::select! {
+                biased;
+                response = client.read_response() => break response,
+                () = tokio::time::sleep(Duration::from_millis(5)) => {}
+            }
+            client.send(" ").await.unwrap();
         }
-        client.send(" ").await.unwrap();
     };
+    let response = soon("the body to be given up", given_up).await;
     let message = refused(&response, 408, "request_timeout");
     assert!(message.contains("too slowly"), "{message}");
     client.server_left().await;
