@@ -3,11 +3,12 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use actix_web::HttpResponse;
 use actix_web::body::SizedStream;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::{HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
+use serde_json::Value;
 
 use crate::settings::Settings;
 
@@ -16,6 +17,8 @@ use crate::settings::Settings;
 pub(crate) enum Answer {
     /// A JSON body.
     Whole(Bytes),
+    /// A body of another media type.
+    Other(&'static str, Bytes),
     /// Server-sent events.
     Stream(Events),
 }
@@ -27,6 +30,12 @@ pub(crate) struct Events {
     pub(crate) repeated: Bytes,
     pub(crate) times: usize,
     pub(crate) closing: Vec<Bytes>,
+}
+
+/// An event with a name, as those APIs send it that have several kinds.
+pub(crate) fn named(data: &Value) -> Bytes {
+    let name = data["type"].as_str().unwrap_or_default();
+    Bytes::from(format!("event: {name}\ndata: {data}\n\n"))
 }
 
 impl Events {
@@ -43,23 +52,36 @@ impl Events {
 }
 
 impl Answer {
+    /// A JSON body made from a value.
+    pub(crate) fn json(body: &Value) -> Self {
+        Self::Whole(Bytes::from(body.to_string()))
+    }
+
     /// The response that sends this answer as the settings say.
     pub(crate) fn response(self, request_id: &str, settings: &Settings) -> HttpResponse {
         let mut response = HttpResponse::Ok();
         response.insert_header(("x-request-id", request_id));
         match self {
-            Self::Whole(body) => {
-                response.insert_header((CONTENT_TYPE, "application/json"));
-                match settings.cut {
-                    None => response.body(body),
-                    Some(_) => response.body(half_of(body)),
-                }
-            }
+            Self::Whole(body) => whole(response, "application/json", body, settings),
+            Self::Other(media_type, body) => whole(response, media_type, body, settings),
             Self::Stream(events) => response
                 .insert_header((CONTENT_TYPE, "text/event-stream; charset=utf-8"))
                 .insert_header((CACHE_CONTROL, "no-cache"))
                 .streaming(play(events, settings)),
         }
+    }
+}
+
+fn whole(
+    mut response: HttpResponseBuilder,
+    media_type: &str,
+    body: Bytes,
+    settings: &Settings,
+) -> HttpResponse {
+    response.insert_header((CONTENT_TYPE, media_type));
+    match settings.cut {
+        None => response.body(body),
+        Some(_) => response.body(half_of(body)),
     }
 }
 

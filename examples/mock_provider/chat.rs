@@ -174,11 +174,13 @@ fn chunk_head(model: &str) -> Value {
     })
 }
 
-fn event(data: &Value) -> Bytes {
+/// An event without a name.
+pub(crate) fn event(data: &Value) -> Bytes {
     Bytes::from(format!("data: {data}\n\n"))
 }
 
-fn usage(prompt: usize, completion: usize) -> Value {
+/// What was read and written.
+pub(crate) fn usage(prompt: usize, completion: usize) -> Value {
     json!({
         "prompt_tokens": prompt,
         "completion_tokens": completion,
@@ -188,7 +190,8 @@ fn usage(prompt: usize, completion: usize) -> Value {
     })
 }
 
-fn filler(bytes: usize) -> String {
+/// Text of this length.
+pub(crate) fn filler(bytes: usize) -> String {
     FILLER.repeat(bytes / FILLER.len()) + &FILLER[..bytes % FILLER.len()]
 }
 

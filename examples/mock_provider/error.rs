@@ -1,9 +1,11 @@
 //! Errors as OpenAI words them: the status, the envelope, and `Retry-After` where it belongs.
 
-use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::RETRY_AFTER;
+use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde_json::json;
+
+use crate::messages;
 
 /// A refusal, or a failure that the request asked for.
 #[derive(Debug)]
@@ -100,18 +102,42 @@ impl MockError {
         }
     }
 
+    /// The response in the words of the API that the path belongs to.
+    pub(crate) fn response_at(&self, path: &str, request_id: &str) -> HttpResponse {
+        if !path.starts_with(messages::PATH) {
+            return self.response(request_id);
+        }
+        let kind = match self.status.as_u16() {
+            401 => "authentication_error",
+            404 => "not_found_error",
+            429 => "rate_limit_error",
+            529 => "overloaded_error",
+            500.. => "api_error",
+            _ => "invalid_request_error",
+        };
+        self.head(request_id).json(json!({
+            "type": "error",
+            "error": {"type": kind, "message": self.message},
+            "request_id": request_id,
+        }))
+    }
+
     /// The response that carries the error.
     pub(crate) fn response(&self, request_id: &str) -> HttpResponse {
-        let mut response = HttpResponse::build(self.status);
-        response.insert_header(("x-request-id", request_id));
-        if let Some(seconds) = self.retry_after {
-            response.insert_header((RETRY_AFTER, seconds));
-        }
-        response.json(json!({"error": {
+        self.head(request_id).json(json!({"error": {
             "message": self.message,
             "type": self.kind(),
             "param": self.param,
             "code": self.code,
         }}))
+    }
+
+    fn head(&self, request_id: &str) -> HttpResponseBuilder {
+        let mut response = HttpResponse::build(self.status);
+        response.insert_header(("x-request-id", request_id));
+        if let Some(seconds) = self.retry_after {
+            response.insert_header((RETRY_AFTER, seconds));
+        }
+        response
     }
 }

@@ -1,4 +1,4 @@
-//! An OpenAI-compatible provider that costs nothing: for trying the gateway without a paid key,
+//! A provider that speaks OpenAI's API and Anthropic's and costs nothing: for trying the gateway without a paid key,
 //! for the client tests and for the benches. Its answers, delays and failures are chosen by flags,
 //! by request headers or by the model's name: `cargo run --example mock_provider -- --help`.
 
@@ -6,11 +6,20 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod answer;
+mod audio;
 mod chat;
+mod completions;
+mod embeddings;
 mod endpoints;
 mod error;
+mod form;
+mod images;
+mod messages;
 mod models;
+mod moderations;
 mod options;
+mod rerank;
+mod responses;
 mod server;
 mod settings;
 mod tools;

@@ -81,13 +81,13 @@ fn worker_count(value: &str) -> Result<usize, String> {
 /// The text of `--help`.
 pub(crate) fn help() -> String {
     let mut text = String::from(
-        "An OpenAI-compatible provider for trials, tests and benches.\n\n\
+        "A provider of OpenAI's API and Anthropic's for trials, tests and benches.\n\n\
          Usage: mock_provider [FLAGS]\n\n\
          Flags:\n  \
          --listen ADDRESS       where to serve; port 0 takes a free one [127.0.0.1:9000]\n  \
          --workers N            threads [one per core]\n  \
          --keep-alive DURATION  how long an idle connection stays open [300s]\n  \
-         --api-key KEY          refuse requests without `Authorization: Bearer KEY`\n  \
+         --api-key KEY          refuse requests without `Authorization: Bearer KEY`, `x-api-key` or `api-key`\n  \
          --models A,B           names that GET /v1/models lists [mock]; any name is answered\n\n\
          Settings, as flags for every request (--NAME VALUE), as headers for one\n\
          (x-mock-NAME: VALUE), or in the model's name for one (",
@@ -100,7 +100,7 @@ pub(crate) fn help() -> String {
     for endpoint in ENDPOINTS {
         let _ = writeln!(
             text,
-            "  {:<4} {:<22} {}",
+            "  {:<4} {:<26} {}",
             endpoint.method.as_str(),
             endpoint.path,
             endpoint.meaning

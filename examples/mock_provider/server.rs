@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use actix_web::http::header::{AUTHORIZATION, HeaderMap};
+use actix_web::http::header::{CONTENT_TYPE, HeaderMap};
 use actix_web::web::{self, Data, Payload};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use bytes::Bytes;
 use crate::chat::TextAnswers;
 use crate::endpoints::{Call, ENDPOINTS, Endpoint, Request};
 use crate::error::MockError;
+use crate::form::Form;
 use crate::models;
 use crate::options::Options;
 use crate::settings::Settings;
@@ -48,9 +49,16 @@ impl Mock {
         let Some(expected) = &self.authorization else {
             return Ok(());
         };
-        match headers.get(AUTHORIZATION) {
-            Some(given) if given.as_bytes() == expected.as_bytes() => Ok(()),
-            _ => Err(MockError::wrong_key()),
+        let (_, key) = expected.split_at("Bearer ".len());
+        let given = |name: &str, expected: &str| {
+            headers
+                .get(name)
+                .is_some_and(|given| given.as_bytes() == expected.as_bytes())
+        };
+        // As OpenAI, Anthropic and Azure have it.
+        match given("authorization", expected) || given("x-api-key", key) || given("api-key", key) {
+            true => Ok(()),
+            false => Err(MockError::wrong_key()),
         }
     }
 
@@ -116,7 +124,7 @@ async fn respond(
     let id = request_id();
     answer(endpoint, mock, request.headers(), payload, &id)
         .await
-        .unwrap_or_else(|error| error.response(&id))
+        .unwrap_or_else(|error| error.response_at(endpoint.path, &id))
 }
 
 async fn answer(
@@ -128,7 +136,14 @@ async fn answer(
 ) -> Result<HttpResponse, MockError> {
     mock.check_key(headers)?;
     let body = read(payload).await?;
-    let request = Request::parse(&body)?;
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let form = Form::parse(content_type.unwrap_or_default(), &body);
+    let request = match &form {
+        Some(form) => Request::of_form(form),
+        None => Request::parse(&body)?,
+    };
     let settings = mock.settings_for(headers, &request)?;
     if !settings.delay.is_zero() {
         tokio::time::sleep(settings.delay).await;
@@ -137,6 +152,8 @@ async fn answer(
         return Err(MockError::on_demand(status, settings.retry_after));
     }
     let call = Call {
+        body: &body,
+        form: form.as_ref(),
         request: &request,
         settings: &settings,
         mock,
