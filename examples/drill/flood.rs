@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -35,33 +34,40 @@ enum Unknown {
     Models,
 }
 
+/// What is done to Redis, which comes back when the flood is over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Redis {
+    Stays,
+    KilledBefore,
+    FrozenMeanwhile,
+}
+
 struct Flood {
     name: &'static str,
     unknown: Unknown,
-    /// What is done to Redis shortly after the flood began, and at its end.
-    redis: Option<(Act, Act)>,
+    redis: Redis,
 }
 
 const FLOODS: &[Flood] = &[
     Flood {
         name: "keys, with Redis",
         unknown: Unknown::Keys,
-        redis: None,
+        redis: Redis::Stays,
     },
     Flood {
-        name: "keys, Redis killed meanwhile",
+        name: "keys, without Redis",
         unknown: Unknown::Keys,
-        redis: Some((Act::Kill, Act::Start)),
+        redis: Redis::KilledBefore,
     },
     Flood {
         name: "keys, Redis frozen meanwhile",
         unknown: Unknown::Keys,
-        redis: Some((Act::Freeze, Act::Wake)),
+        redis: Redis::FrozenMeanwhile,
     },
     Flood {
-        name: "models, Redis killed meanwhile",
+        name: "models, without Redis",
         unknown: Unknown::Models,
-        redis: Some((Act::Kill, Act::Start)),
+        redis: Redis::KilledBefore,
     },
 ];
 
@@ -93,34 +99,43 @@ pub(crate) async fn run(stage: &Stage, report: &mut Report) -> Result<()> {
 
 async fn course_of(stage: &Stage, flood: &Flood) -> Result<Course> {
     stage.warm_up().await?;
-    let mut traffic = stage.traffic();
     let newcomers = new_keys(stage).await?;
+    let mut traffic = stage.traffic();
     let calm = stage.site.options.calm;
     // Connections are opened in the first moments.
     sleep(calm / 6).await;
     let began = Instant::now();
     sleep(calm).await;
+    let calm_over = Instant::now();
+    if flood.redis == Redis::KilledBefore {
+        stage.site.act(Server::Redis, Act::Kill).await?;
+    }
     let statements = stage.site.statements().await?;
     let flooded = Instant::now();
     let mut unknown = pour(stage, flood.unknown);
     let mut newcomers = introduce(stage, newcomers);
-    if let Some((strike, _)) = flood.redis {
+    if flood.redis == Redis::FrozenMeanwhile {
         sleep(calm / 3).await;
-        stage.site.act(Server::Redis, strike).await?;
+        stage.site.act(Server::Redis, Act::Freeze).await?;
+        if unknown.is_over() {
+            return Err("the flood was over before Redis was frozen: more --unknown-keys".into());
+        }
     }
     unknown.end().await;
     let ended = Instant::now();
     newcomers.stop().await;
     let statements = stage.site.statements().await? - statements;
     traffic.stop().await;
-    if let Some((_, mend)) = flood.redis {
-        stage.site.act(Server::Redis, mend).await?;
+    match flood.redis {
+        Redis::Stays => {}
+        Redis::KilledBefore => stage.site.act(Server::Redis, Act::Start).await?,
+        Redis::FrozenMeanwhile => stage.site.act(Server::Redis, Act::Wake).await?,
     }
     stage.site.redis_is_whole().await?;
     let seconds = (ended - flooded).as_secs_f64();
     let unknown = unknown.between(flooded, ended);
     Ok(Course {
-        before: traffic.between(began, flooded),
+        before: traffic.between(began, calm_over),
         during: traffic.between(flooded, ended),
         newcomers: newcomers.between(flooded, ended),
         statements: statements as f64 / seconds / stage.replicas.len() as f64,
@@ -145,11 +160,12 @@ fn pour(stage: &Stage, unknown: Unknown) -> Load {
 }
 
 async fn new_keys(stage: &Stage) -> Result<Vec<String>> {
-    let issuing = (0..NEWCOMERS).map(|number| {
+    let mut keys = Vec::new();
+    for number in 0..NEWCOMERS {
         let replica = &stage.replicas[number % stage.replicas.len()];
-        async { replica.issue().await.map(|key| key.key) }
-    });
-    join_all(issuing).await.into_iter().collect()
+        keys.push(replica.issue().await?.key);
+    }
+    Ok(keys)
 }
 
 /// Starts using new keys, each once on each replica, all through the flood.
@@ -204,7 +220,7 @@ fn judge(report: &mut Report, flood: &Flood, course: &Course) {
         format!("{} / {}", ms(before.p99()), ms(during.p99())),
         during.p99() <= before.p99() * 2,
     );
-    if matches!(flood.redis, Some((Act::Freeze, _))) {
+    if flood.redis == Redis::FrozenMeanwhile {
         judge_waits(report, unknown);
     }
 }

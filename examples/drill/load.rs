@@ -117,6 +117,11 @@ impl Load {
         }
     }
 
+    /// Whether every answer is there.
+    pub(crate) fn is_over(&self) -> bool {
+        self.task.is_finished()
+    }
+
     /// Waits until `next` has no more and every answer is there.
     pub(crate) async fn end(&mut self) {
         let _ = (&mut self.task).await;

@@ -164,22 +164,17 @@ impl Site {
             Server::Postgres => "postgres",
             Server::Redis => "redis",
         };
-        let what = match act {
+        let act = match act {
             Act::Kill => "kill",
             Act::Start => "start",
             Act::Freeze => "freeze",
             Act::Wake => "wake",
         };
-        let mut command = match act {
-            // Whatever it starts would stay as nice as it is.
-            Act::Start => Command::new(&self.options.servers),
-            // The processor is for those who are measured.
-            _ => nice(&self.options.servers),
-        };
-        command.args([server, what]).stdin(Stdio::null());
+        let mut command = Command::new(&self.options.servers);
+        command.args([server, act]).stdin(Stdio::null());
         match command.status().await?.success() {
             true => Ok(()),
-            false => Err(format!("{server} could not be told to {what}").into()),
+            false => Err(format!("{server} could not be told to {act}").into()),
         }
     }
 
@@ -224,12 +219,6 @@ impl Site {
         })
         .await
     }
-}
-
-fn nice(program: &Path) -> Command {
-    let mut command = Command::new("nice");
-    command.args(["-n", "10"]).arg(program);
-    command
 }
 
 impl Replica {
