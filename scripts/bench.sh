@@ -126,7 +126,10 @@ measure() {
   mkdir -p "$output"
   versions >"$output/versions.txt"
   if [[ $QUICK == false && $PARTIAL == false ]]; then
-    scripts/instructions.sh --programs "$programs" >"$output/instructions.txt"
+    instructions "$programs" >"$output/instructions.txt"
+    # Short windows: figures of nanoseconds need no long ones.
+    cargo bench --quiet --locked --bench hot_path -- --noplot --warm-up-time 0.5 --measurement-time 1 \
+      --output-format bencher >"$output/micro.txt"
   fi
   "$VENV/bin/python" "$ROOT/scripts/bench/bench.py" --programs "$programs" --output "$output" \
     --database-url "$DATABASE_URL" --redis-url "$REDIS_URL" --nginx-port "$(free_port)" \
@@ -135,6 +138,13 @@ measure() {
     cp "$output/PERFORMANCE.md" "$output/performance.svg" "$ROOT/docs/"
     note "written: docs/PERFORMANCE.md, docs/performance.svg"
   fi
+}
+
+instructions() {
+  echo "gateway, SQLite:"
+  scripts/instructions.sh --programs "$1"
+  printf '\nbare:\n'
+  scripts/instructions.sh --programs "$1" --bare
 }
 
 versions() {

@@ -84,7 +84,12 @@ clients_sqlite() { build_programs && tests/clients/run.sh sqlite; }
 clients_postgres() { build_programs && tests/clients/run.sh postgres; }
 
 # That the measuring works; figures of a debug build mean nothing.
-bench() { build_programs && scripts/bench.sh --quick --profile dev && scripts/instructions.sh --profile dev --requests 20; }
+bench() {
+  build_programs
+  cargo test --locked --bench hot_path
+  scripts/bench.sh --quick --profile dev
+  scripts/instructions.sh --profile dev --requests 20
+}
 
 # Short, for what must hold; the figures of a debug build say little. Their servers are their own.
 drill() { scripts/drill.sh --quick && scripts/scale.sh --quick; }

@@ -5,6 +5,8 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt  # noqa: E402  the kind of output is chosen first
 
+from matplotlib.ticker import MaxNLocator  # noqa: E402
+
 from bars import DIRECT, KIB, added, value  # noqa: E402
 
 # Distinct also in grey and to most colour-blind eyes: Okabe and Ito's palette.
@@ -27,6 +29,8 @@ def draw(results, path):
         axis.bar_label(drawn, fmt=lambda number: f"{number:,.{digits}f}", padding=4)
         axis.invert_yaxis()
         axis.margins(x=0.18)
+        axis.xaxis.set_major_locator(MaxNLocator(5))
+        axis.xaxis.set_major_formatter("{x:,.0f}")
 
     bars(
         axes[0, 0],
@@ -78,6 +82,7 @@ def latency(axis, results, names, colours):
     shares = ("p50", "p99", "p99.9")
     axis.set_title("Latency added at 1,000 requests/s, µs", loc="left")
     if "rate_1000" not in results["measures"]:
+        axis.set_axis_off()
         axis.text(0.5, 0.5, "not measured", ha="center", transform=axis.transAxes)
         return
     width = 0.8 / len(names)

@@ -1,5 +1,7 @@
 """The figures as text: tables for the terminal, and docs/PERFORMANCE.md."""
 
+import re
+
 from bars import BOTH, DIRECT, KIB, MIB, NGINX, added, value
 
 
@@ -128,6 +130,21 @@ def table(heads, rows):
     return "\n".join([line(heads), line(rule), *map(line, rows)])
 
 
+def micro_benchmarks(text):
+    """From lines such as `test key/hash ... bench:  57 ns/iter (+/- 1)`."""
+    found = re.findall(r"^test (.+?) \.\.\. bench:\s+([\d,.]+) ns/iter \(\+/- ([\d,.]+)\)", text, re.M)
+    rows = [[name.replace("/", ", "), *(duration(figure) for figure in figures)] for name, *figures in found]
+    return table(["", "time", "±"], rows)
+
+
+def duration(nanoseconds):
+    value = float(nanoseconds.replace(",", ""))
+    for unit, size in (("ms", 1e6), ("µs", 1e3)):
+        if value >= size:
+            return f"{value / size:,.1f} {unit}"
+    return f"{value:,.0f} ns"
+
+
 METHOD = """\
 All on loopback of one machine, in one run. Between the load and the mock provider stands: nothing (`direct`);
 nginx as a plain reverse proxy (connections kept on both sides, nothing buffered, no log); a bare pass-through on
@@ -173,6 +190,7 @@ def markdown(results, verdicts, extras):
         )
     if "micro" in extras:
         parts.append(
-            f"## Micro-benchmarks\n\nBy criterion: `cargo bench`.\n\n{extras['micro'].strip()}"
+            "## Micro-benchmarks\n\nWhat is ours on the path of a request, without the network, by criterion: `cargo bench`.\n\n"
+            + micro_benchmarks(extras["micro"])
         )
     return "\n\n".join(parts) + "\n"

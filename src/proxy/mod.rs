@@ -22,7 +22,12 @@ mod upstream;
 
 use std::{sync::Arc, time::Duration};
 
-use actix_web::{Resource, dev::HttpServiceFactory, web};
+use actix_web::{
+    Resource,
+    body::MessageBody,
+    dev::HttpServiceFactory,
+    web::{self, Bytes},
+};
 
 pub use self::{
     buffered_bytes::BufferedBytes,
@@ -70,6 +75,16 @@ pub fn scope(
 fn forwarded(endpoint: &'static Endpoint) -> Resource {
     let handler = move |path, request, body| forward(endpoint, path, request, body);
     resource_in(endpoint.dialect, endpoint.path, "POST").route(web::post().to(handler))
+}
+
+/// The body for a provider that calls the model `model`: a door for `benches/` to what is private
+/// otherwise. Not behind a feature, so that the benchmarks always build with everything else.
+///
+/// # Errors
+/// As a request with this body would be refused.
+#[doc(hidden)]
+pub fn replace_model(body: Bytes, model: &str) -> Result<impl MessageBody + use<>, GatewayError> {
+    Ok(json_request::parse(body, None)?.for_model(model))
 }
 
 /// What handling a request takes.
