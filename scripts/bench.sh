@@ -18,7 +18,7 @@
 #                          and headers it needs; may be repeated. It has to serve the model `bench` from the
 #                          model `mock` of the provider at --provider-port
 #   --provider-port PORT   where the mock provider listens [a free one]
-#   --profile dev          measure debug builds, which are there sooner
+#   --profile dev          measure debug builds, which are there sooner; no docs/
 set -euo pipefail
 
 # shellcheck source=scripts/dev-lib.sh
@@ -29,7 +29,7 @@ readonly VENV=$ROOT/.dev/venv-bench
 
 WORK=
 QUICK=false
-PARTIAL=false
+WRITES_DOCS=true
 PROFILE=release
 FLAGS=()
 
@@ -52,14 +52,14 @@ parse_flags() {
   while [[ $# -gt 0 ]]; do
     case $1 in
       -h | --help) print_header "$0" && exit ;;
-      --quick) QUICK=true FLAGS+=("$1") ;;
+      --quick) QUICK=true WRITES_DOCS=false FLAGS+=("$1") ;;
       --profile)
-        PROFILE=${2:?--profile needs a value}
+        PROFILE=${2:?--profile needs a value} WRITES_DOCS=false
         shift
         ;;
       --only | --rounds | --target | --provider-port)
         [[ $# -ge 2 ]] || die "$1 needs a value"
-        [[ $1 != --only ]] || PARTIAL=true
+        [[ $1 != --only ]] || WRITES_DOCS=false
         FLAGS+=("$1" "$2")
         shift
         ;;
@@ -125,16 +125,16 @@ measure() {
   programs=$(target_directory)/${PROFILE/#dev/debug}
   mkdir -p "$output"
   versions >"$output/versions.txt"
-  if [[ $QUICK == false && $PARTIAL == false ]]; then
+  if [[ $WRITES_DOCS == true ]]; then
     instructions "$programs" >"$output/instructions.txt"
     # Short windows: figures of nanoseconds need no long ones.
-    cargo bench --quiet --locked --bench hot_path -- --noplot --warm-up-time 0.5 --measurement-time 1 \
+    cargo bench --quiet --profile "$PROFILE" --locked --bench hot_path -- --noplot --warm-up-time 0.5 --measurement-time 1 \
       --output-format bencher >"$output/micro.txt"
   fi
   "$VENV/bin/python" "$ROOT/scripts/bench/bench.py" --programs "$programs" --output "$output" \
     --database-url "$DATABASE_URL" --redis-url "$REDIS_URL" --nginx-port "$(free_port)" \
     --helper "$POSTGRES_PID" --helper "$REDIS_PID" "${FLAGS[@]}"
-  if [[ $QUICK == false && $PARTIAL == false ]]; then
+  if [[ $WRITES_DOCS == true ]]; then
     cp "$output/PERFORMANCE.md" "$output/performance.svg" "$ROOT/docs/"
     note "written: docs/PERFORMANCE.md, docs/performance.svg"
   fi

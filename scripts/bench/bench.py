@@ -15,6 +15,7 @@ import report
 from bars import ALONE, BOTH
 from loads import Loads
 from measures import FULL, QUICK, Measures
+from processes import end_on_terminate
 from targets import Stage, Target
 
 
@@ -22,6 +23,7 @@ from targets import Stage, Target
 
 
 def main():
+    end_on_terminate()
     options = parse_options()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="llm-gateway-bench-") as folder:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from loads import Body
-from processes import Process, wait_for
+from processes import Process, end_on_terminate, wait_for
 from targets import PATH, Stage
 
 # Enough for pools and caches to be full, and for buffers to have their final size.
@@ -26,6 +26,7 @@ NOT_CLOCK = r"(?!clock_gettime).*"
 
 
 def main():
+    end_on_terminate()
     options = parse_options()
     with tempfile.TemporaryDirectory(prefix="llm-gateway-instructions-") as folder:
         folder = Path(folder)

@@ -10,88 +10,55 @@ from matplotlib.ticker import MaxNLocator  # noqa: E402
 from bars import DIRECT, KIB, added, value  # noqa: E402
 
 # Distinct also in grey and to most colour-blind eyes: Okabe and Ito's palette.
-COLOURS = ["#999999", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#0072B2", "#CC79A7", "#F0E442"]
+COLOURS = ["#56B4E9", "#009E73", "#E69F00", "#D55E00", "#0072B2", "#CC79A7", "#F0E442", "#999999"]
 
 
 def draw(results, path):
     # The same figures make the same file.
-    plt.rcParams.update({"svg.hashsalt": "llm-gateway", "font.size": 10, "axes.spines.top": False})
-    plt.rcParams.update({"axes.spines.right": False, "axes.titlesize": 11, "axes.titleweight": "bold"})
-    figure, axes = plt.subplots(3, 2, figsize=(11, 11), layout="constrained")
-    names = results["targets"]
-    proxies = [name for name in names if name != DIRECT]
-    colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
-
-    def bars(axis, title, figures, shown, digits=1):
-        axis.set_title(title, loc="left")
-        rows = [name for name in shown if figures(name) is not None]
-        drawn = axis.barh(rows, [figures(name) for name in rows], color=[colours[name] for name in rows])
-        axis.bar_label(drawn, fmt=lambda number: f"{number:,.{digits}f}", padding=4)
-        axis.invert_yaxis()
-        axis.margins(x=0.18)
-        axis.xaxis.set_major_locator(MaxNLocator(5))
-        axis.xaxis.set_major_formatter("{x:,.0f}")
-
-    bars(
-        axes[0, 0],
-        "CPU per request, µs (1 KiB, 64 connections)",
-        lambda name: value(results, "requests", name, "cpu_us"),
-        proxies,
-    )
-    bars(
-        axes[0, 1],
-        "Requests per second, 64 connections",
-        lambda name: value(results, "requests", name, "per_second"),
-        names,
-        digits=0,
-    )
-    latency(axes[1, 0], results, proxies, colours)
-    bars(
-        axes[1, 1],
-        f"CPU per chunk, µs ({results['streams']:,} slow streams)",
-        lambda name: value(results, "slow_streams", name, "chunk_us"),
-        proxies,
-    )
-    bars(
-        axes[2, 0],
-        "Lag added per chunk, µs, p50 (slow streams)",
-        lambda name: added(results, "slow_streams", name, "lag_p50"),
-        proxies,
-        digits=0,
-    )
-    bars(
-        axes[2, 1],
-        "Memory per slow stream, KiB",
-        lambda name: kibibytes(results["fresh"][name].get("stream_bytes")),
-        proxies,
-    )
+    plt.rcParams.update({"svg.hashsalt": "llm-gateway", "font.size": 10, "axes.titlesize": 10.5})
+    plt.rcParams.update({"axes.titleweight": "bold", "axes.spines.top": False, "axes.spines.right": False})
+    names = [name for name in results["targets"] if name != DIRECT]
+    shown = panels(results)
+    rows = (len(shown) + 1) // 2
+    figure, axes = plt.subplots(rows, 2, figsize=(11, rows * (1.1 + 0.35 * len(names))), layout="constrained")
+    for axis, (title, digits, figures) in zip(axes.flat, shown):
+        panel(axis, title, digits, {name: figures(name) for name in names})
     for axis in axes[:, 1]:
-        # The same order as on the left, where the names are.
-        if len(axis.get_yticklabels()) == len(proxies):
-            axis.set_yticklabels([])
+        # The names are on the left, in the same order.
+        axis.set_yticklabels([])
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 
 
-def kibibytes(size):
-    return None if size is None else size / KIB
+def panels(results):
+    """(title, digits, figure of a target) of each panel."""
+    streams = f"{results['streams']:,} slow streams"
+
+    def kibibytes(name):
+        return results["fresh"][name].get("stream_bytes", 0) / KIB
+
+    return [
+        ("CPU per request, µs", 1, lambda name: value(results, "requests", name, "cpu_us")),
+        ("Requests per second, 64 connections", 0, lambda name: value(results, "requests", name, "per_second")),
+        ("Latency added at 1,000/s, p50, µs", 0, lambda name: added(results, "rate_1000", name, "p50")),
+        ("Latency added at 1,000/s, p99, µs", 0, lambda name: added(results, "rate_1000", name, "p99")),
+        ("CPU per chunk without pauses, µs", 2, lambda name: value(results, "stream", name, "chunk_us")),
+        (f"CPU per chunk, {streams}, µs", 1, lambda name: value(results, "slow_streams", name, "chunk_us")),
+        (f"Lag added per chunk, {streams}, p50, µs", 0, lambda name: added(results, "slow_streams", name, "lag_p50")),
+        (f"Memory of each of {streams}, KiB", 1, kibibytes),
+    ]
 
 
-def latency(axis, results, names, colours):
-    """Groups of bars: one group per percentile."""
-    shares = ("p50", "p99", "p99.9")
-    axis.set_title("Latency added at 1,000 requests/s, µs", loc="left")
-    if "rate_1000" not in results["measures"]:
+def panel(axis, title, digits, figures):
+    axis.set_title(title, loc="left")
+    if None in figures.values():
         axis.set_axis_off()
-        axis.text(0.5, 0.5, "not measured", ha="center", transform=axis.transAxes)
+        axis.text(0, 0.5, "not measured", transform=axis.transAxes)
         return
-    width = 0.8 / len(names)
-    for index, name in enumerate(names):
-        heights = [max(added(results, "rate_1000", name, share), 1) for share in shares]
-        places = [group + index * width for group in range(len(shares))]
-        drawn = axis.bar(places, heights, width, color=colours[name], label=name)
-        axis.bar_label(drawn, fmt="{:,.0f}", padding=2, fontsize=7)
-    axis.set_xticks([group + 0.4 - width / 2 for group in range(len(shares))], shares)
-    axis.set_yscale("log")
-    axis.margins(y=0.15)
-    axis.legend(fontsize=8, frameon=False, loc="upper left")
+    colours = [COLOURS[index % len(COLOURS)] for index in range(len(figures))]
+    drawn = axis.barh(list(figures), list(figures.values()), color=colours)
+    axis.bar_label(drawn, fmt=lambda number: f"{number:,.{digits}f}", padding=4)
+    axis.invert_yaxis()
+    axis.margins(x=0.2)
+    axis.xaxis.set_major_locator(MaxNLocator(5))
+    axis.xaxis.set_major_formatter("{x:,.0f}")

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +14,11 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 PATIENCE = 30
 
 LISTENING = re.compile(r"listening on (?:http://)?([0-9.]+:[0-9]+)")
+
+
+def end_on_terminate():
+    """SIGTERM ends this program as an exception does, so that it ends what it started."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 class Process:

@@ -81,14 +81,16 @@ def sections(results):
             ],
         ),
     ]
-    return [
-        (title, table(["", *heads], [[name, *cells(name)] for name in names])) for title, heads, cells in made
-    ]
+    filled = [(title, ["", *heads], [[name, *cells(name)] for name in names]) for title, heads, cells in made]
+    return [(title, table(heads, rows)) for title, heads, rows in filled if was_measured(rows)]
+
+
+def was_measured(rows):
+    return any(cell not in ("", "–") for _, *cells in rows for cell in cells)
 
 
 def bars(verdicts):
-    rows = [[what, measured, limit, "met" if met else "MISSED"] for what, measured, limit, met in verdicts]
-    return table([f"Bars, {BOTH}", "measured", "bar", ""], rows)
+    return table([f"Bars, {BOTH}", "measured", "bar", ""], [list(verdict) for verdict in verdicts])
 
 
 def cost(results, measure, name, figure, digits):
@@ -159,7 +161,8 @@ Each has two workers. Rounds are interleaved, each begins with another target, a
   a request was due (oha with `--latency-correction`). What is *added* is the difference to `direct` in the same round;
   the figures of `direct` itself, and what the provider costs, are in brackets.
 - *Lag* is the time from the provider's writing an event to the client's reading it (`examples/slow_streams.rs`).
-- *Memory* is resident memory. That per stream counts from the idle process. *Memory for a body* is the peak with eight of them on their way.
+- *Memory* is resident memory: per stream, what there is beyond the idle process; for a body, the peak with eight of
+  them on their way.
 """
 
 
@@ -175,7 +178,7 @@ def markdown(results, verdicts, extras):
     ]
     if "versions" in extras:
         parts.append(f"```text\n{extras['versions'].strip()}\n```")
-    parts += ["## Method", METHOD.format(rounds=results["rounds"])]
+    parts += ["## Method", METHOD.format(rounds=results["rounds"]).strip()]
     parts += ["## Bars", bars(verdicts)]
     parts += ["## Figures", *(f"### {title}\n\n{shown}" for title, shown in sections(results))]
     if growth := results.get("growth"):
