@@ -55,7 +55,7 @@ pub async fn probe(upstream: &Upstream, provider: &Provider) -> Probe {
 fn route(provider: &Provider) -> Route {
     Route {
         provider_id: provider.id,
-        provider_model: "(none)".to_owned(),
+        provider_model: "(its list of models)".to_owned(),
         provider_name: provider.name.as_str().to_owned(),
         kind: provider.kind,
         base_url: provider.base_url.clone(),

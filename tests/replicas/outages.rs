@@ -5,7 +5,10 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, future::join, stream};
 use serde_json::json;
 
-use crate::site::{Replica, Site};
+use crate::{
+    site::{MODEL, Replica, Site},
+    support::{client::Request, soon},
+};
 
 #[actix_web::test]
 async fn without_redis_the_database_answers() {
@@ -241,6 +244,50 @@ async fn a_start_without_the_database_serves_from_a_whole_redis() {
 
 /// A backup was restored while nobody looked: Redis is ahead of the database, and of this replica
 /// alone.
+/// The names of the models that a caller is shown.
+async fn models(replica: &Replica, key: &str) -> Vec<String> {
+    let list = Request::get("/v1/models").bearer(key);
+    let list = list.send_to(replica.gateway.address()).await;
+    assert_eq!(list.status(), 200, "{}", list.text());
+    let list = list.json();
+    let data = list["data"].as_array().unwrap();
+    let name = |model: &serde_json::Value| model["id"].as_str().unwrap().to_owned();
+    data.iter().map(name).collect()
+}
+
+#[actix_web::test]
+async fn the_list_of_models_needs_neither_the_database_nor_redis_alone() {
+    let site = Site::new().await;
+    let one = site.serving().await;
+    let key = one.issue().await;
+    assert_eq!(models(&one, &key.key).await, [MODEL]);
+    site.redis().await.holds(&[&key.key]).await;
+
+    // From the HASH of routes: nothing is held by a replica that starts now.
+    let (to_redis, to_database) = site.cables();
+    to_database.cut();
+    let other = site
+        .replica_behind(to_redis, to_database, &[("DATABASE_TIMEOUT", "300ms")])
+        .await;
+    assert_eq!(models(&other, &key.key).await, [MODEL]);
+    // A change elsewhere arrives by Redis.
+    one.gateway.serve("another", &site.provider).await;
+    soon("the list to have both", async {
+        while models(&other, &key.key).await != ["another", MODEL] {}
+    })
+    .await;
+
+    // From the database.
+    one.to_redis.cut();
+    one.gateway.serve("a third", &site.provider).await;
+    assert_eq!(models(&one, &key.key).await, ["a third", "another", MODEL]);
+
+    // From memory, for as long as that is allowed.
+    one.to_database.cut();
+    one.becomes(200, Some("degraded")).await;
+    assert_eq!(models(&one, &key.key).await, ["a third", "another", MODEL]);
+}
+
 #[actix_web::test]
 async fn a_start_from_redis_does_not_outlive_an_older_database() {
     let site = Site::new().await;
