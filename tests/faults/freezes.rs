@@ -3,6 +3,7 @@
 //! ended meanwhile.
 
 use crate::{
+    cable::Cable,
     oracle::Trouble,
     site::{Plan, Site},
 };
@@ -25,17 +26,45 @@ impl Site {
 async fn a_replica_that_slept_serves_nothing_that_ended_meanwhile() {
     let site = Site::with(3).await;
     let sleeper = &site.replicas[SLEEPER];
-    site.under_load_and_no_change_fails(async {
-        for _ in 0..2 {
-            let asleep = site
-                .trouble(&[SLEEPER], Trouble::Silent, sleeper.freeze())
-                .await;
-            site.lease_passes().await;
-            site.changes_pass(20).await;
-            sleeper.wake();
-            site.over(asleep);
-            site.changes_pass(10).await;
-        }
+    site.under_load(async {
+        let asleep = site
+            .trouble(&[SLEEPER], Trouble::Silent, sleeper.freeze())
+            .await;
+        site.lease_passes().await;
+        site.changes_pass(20).await;
+        sleeper.wake();
+        site.over(asleep);
+        site.ask_for_ended(SLEEPER).await;
+    })
+    .await;
+}
+
+/// It can't be told of anything, so it has to know by itself that it knows nothing.
+#[actix_web::test]
+async fn a_replica_that_slept_and_wakes_without_the_database_asks_redis() {
+    let site = Site::with(3).await;
+    let sleeper = &site.replicas[SLEEPER];
+    site.under_load(async {
+        let quiet = site.changing.write().await;
+        let key = site.issue(OTHER).await.expect("a key");
+        // Nothing is invalidated any more, so that it has the key in memory then.
+        site.all_is_heard().await;
+        site.everywhere(&key, 200).await;
+        let asleep = site
+            .trouble(&[SLEEPER], Trouble::Silent, sleeper.freeze())
+            .await;
+        let losing = async { sleeper.lose_database(Cable::freeze) };
+        let deaf = site.trouble(&[SLEEPER], Trouble::Deaf, losing).await;
+        assert!(site.revoke(OTHER, &key).await);
+        drop(quiet);
+        site.lease_passes().await;
+        sleeper.wake();
+        site.over(asleep);
+        assert_eq!(site.ask(SLEEPER, &key).await, Some(401));
+        site.changes_pass(10).await;
+        sleeper.find_database();
+        sleeper.reaches_database().await;
+        site.over(deaf);
     })
     .await;
 }

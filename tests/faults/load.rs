@@ -154,6 +154,12 @@ impl Site {
         status
     }
 
+    /// Asks one replica for all keys that ended not long ago, at once.
+    pub(crate) async fn ask_for_ended(&self, replica: usize) {
+        let ended: Vec<_> = self.pool.borrow().ended.iter().cloned().collect();
+        join_all(ended.iter().map(|key| self.ask(replica, key))).await;
+    }
+
     /// Issues a key, and ends an older one, in turn by rotating and by revoking it.
     async fn change_keys(&self, replica: usize) {
         for number in 0.. {

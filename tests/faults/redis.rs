@@ -72,23 +72,37 @@ async fn a_redis_that_comes_back_empty_is_filled_again() {
     .await;
 }
 
-/// 50 ms each way are as long as a look-up waits.
-#[actix_web::test]
-async fn a_redis_that_is_slow_costs_time_and_nothing_else() {
-    let plan = Plan::replicas(2).all("CACHE_TIMEOUT", "100ms");
-    let site = plan.open().await;
-    site.under_load_and_no_change_fails(async {
-        for replica in &site.replicas {
+impl Site {
+    /// 50 ms each way.
+    async fn slow_redis_down(&self) {
+        for replica in &self.replicas {
             replica.to_redis.slow_down(Duration::from_millis(50));
         }
-        site.lease_passes().await;
-        site.changes_pass(CHANGES).await;
-        for replica in &site.replicas {
+        self.lease_passes().await;
+        self.changes_pass(CHANGES).await;
+        for replica in &self.replicas {
             replica.to_redis.mend();
         }
-        site.redis_is_right_under_load().await;
-    })
-    .await;
+        self.redis_is_right_under_load().await;
+    }
+}
+
+/// Look-ups wait for it no longer than that, so the database answers.
+#[actix_web::test]
+async fn a_redis_that_is_too_slow_costs_time_and_nothing_else() {
+    let plan = Plan::replicas(2).all("CACHE_TIMEOUT", "100ms");
+    let site = plan.open().await;
+    site.under_load_and_no_change_fails(site.slow_redis_down())
+        .await;
+}
+
+/// A look-up in it takes so long that changes are heard of meanwhile, and long before it knows of
+/// them itself.
+#[actix_web::test]
+async fn a_redis_that_is_slow_brings_back_nothing_that_ended_meanwhile() {
+    let site = Site::with(3).await;
+    site.under_load_and_no_change_fails(site.slow_redis_down())
+        .await;
 }
 
 /// Out of memory, and told not to evict anything.

@@ -168,11 +168,11 @@ impl Site {
         }
         self.redis_is_right().await;
         self.resolve().await;
-        self.audit().await;
         let tally = match self.history.borrow().judge() {
             Ok(tally) => tally,
             Err(verdict) => panic!("{verdict}"),
         };
+        self.audit().await;
         let is_load = tally.accepted > LEAST_ANSWERS && tally.refused > LEAST_ANSWERS;
         assert!(is_load, "{tally:?}");
         tally
