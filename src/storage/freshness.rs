@@ -13,7 +13,7 @@ use super::database::Stamp;
 
 /// How long tier 1 is trusted after the counter was last read. The warmer reads it several times
 /// within this time, so that one slow read costs nothing.
-const LEASE: Duration = Duration::from_secs(1);
+pub(super) const LEASE: Duration = Duration::from_secs(1);
 
 /// Never, in the atomics below.
 const NEVER: u64 = 0;

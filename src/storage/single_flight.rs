@@ -4,23 +4,32 @@ use std::{
     collections::HashMap,
     future::Future,
     hash::Hash,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
 };
 
 use futures_util::{FutureExt, future::Shared};
 use tokio::{runtime::Handle, sync::oneshot};
 
-use super::{StorageError, database::Result, memory::Ticket};
+use super::{StorageError, database::Result, freshness::LEASE, memory::Ticket};
 
 /// Look-ups under way. Those who come while one runs wait for its answer, unless something was
-/// invalidated since it began: its answer could be older than that.
+/// invalidated since it began: its answer could be older than that. A replica that can't hear of
+/// invalidations must not give out answers older than the lease, so after that time nobody joins.
 pub(super) struct SingleFlight<K, V> {
     flights: Mutex<HashMap<K, Flight<V>>>,
+    started: AtomicU64,
     limit: usize,
 }
 
 struct Flight<V> {
+    /// Tells it from the one that took its place.
+    number: u64,
     ticket: Ticket,
+    began: Instant,
     answer: Shared<oneshot::Receiver<Result<V>>>,
 }
 
@@ -33,6 +42,7 @@ where
     pub(super) fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self {
             flights: Mutex::new(HashMap::new()),
+            started: AtomicU64::new(0),
             limit,
         })
     }
@@ -63,7 +73,7 @@ where
     ) -> Result<Shared<oneshot::Receiver<Result<V>>>> {
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flight) = flights.get(&key)
-            && flight.ticket == ticket
+            && flight.may_be_joined(ticket)
         {
             return Ok(flight.answer.clone());
         }
@@ -75,17 +85,20 @@ where
         }
         let (sender, receiver) = oneshot::channel();
         let answer = receiver.shared();
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
         flights.insert(
             key.clone(),
             Flight {
+                number,
                 ticket,
+                began: Instant::now(),
                 answer: answer.clone(),
             },
         );
         let landing = Landing {
             flights: Arc::clone(self),
             key,
-            ticket,
+            number,
         };
         home.spawn(async move {
             let answer = work.await;
@@ -96,11 +109,17 @@ where
     }
 }
 
+impl<V> Flight<V> {
+    fn may_be_joined(&self, ticket: Ticket) -> bool {
+        self.ticket == ticket && self.began.elapsed() < LEASE
+    }
+}
+
 /// Removes a flight when it ends, by a panic too.
 struct Landing<K: Hash + Eq, V> {
     flights: Arc<SingleFlight<K, V>>,
     key: K,
-    ticket: Ticket,
+    number: u64,
 }
 
 impl<K: Hash + Eq, V> Drop for Landing<K, V> {
@@ -109,7 +128,7 @@ impl<K: Hash + Eq, V> Drop for Landing<K, V> {
         let mut flights = flights.lock().unwrap_or_else(PoisonError::into_inner);
         if flights
             .get(&self.key)
-            .is_some_and(|flight| flight.ticket == self.ticket)
+            .is_some_and(|flight| flight.number == self.number)
         {
             flights.remove(&self.key);
         }
@@ -161,6 +180,38 @@ mod tests {
             .await;
         assert_eq!(answer, Ok(2));
         drop(old);
+    }
+
+    #[actix_rt::test]
+    async fn a_look_up_that_is_older_than_the_lease_is_not_joined() {
+        let flights = SingleFlight::<u8, u8>::new(10);
+        let (home, ticket) = (Handle::current(), Memory::new(1).ticket());
+        let (go, gone) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let old = {
+            let go = Arc::clone(&go);
+            let work = async move {
+                go.notified().await;
+                Ok(1)
+            };
+            flights.join_or_start(&home, 1, ticket, work).unwrap()
+        };
+        for flight in flights.flights.lock().unwrap().values_mut() {
+            flight.began -= LEASE;
+        }
+        let new = {
+            let gone = Arc::clone(&gone);
+            let work = async move {
+                gone.notified().await;
+                Ok(2)
+            };
+            flights.join_or_start(&home, 1, ticket, work).unwrap()
+        };
+        // The old one's end doesn't take the new one away.
+        go.notify_one();
+        assert_eq!(old.await, Ok(Ok(1)));
+        assert_eq!(flights.flights.lock().unwrap().len(), 1);
+        gone.notify_one();
+        assert_eq!(new.await, Ok(Ok(2)));
     }
 
     #[actix_rt::test]
