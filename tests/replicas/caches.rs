@@ -115,6 +115,23 @@ async fn two_replicas_that_write_at_once_leave_redis_right() {
     }
 }
 
+/// An entry is lost (evicted, say) after the cache warmer has counted and before it writes.
+#[actix_web::test]
+async fn a_delta_does_not_hide_that_an_entry_was_lost() {
+    let mut redis = Site::new().await.redis().await;
+    let epoch = "6f0c2d0e-52a1-4c1b-9d7e-3f1a2b4c5d6e";
+    let mark = format!("{epoch}:12:2:0");
+    redis.add_key("held").await;
+    redis.set_mark(&mark).await;
+    let next = format!("{epoch}:13");
+    assert!(!redis.apply_key(&mark, &next, "new").await);
+    assert_eq!(redis.mark().await, Some(mark.clone()));
+    redis.add_key("lost").await;
+    assert!(redis.apply_key(&mark, &next, "new").await);
+    assert_eq!(redis.mark().await, Some(format!("{next}:3:0")));
+    redis.empty().await;
+}
+
 /// Somebody, a replica that slept or a failover to an older copy, puts back what was there.
 #[actix_web::test]
 async fn a_redis_that_is_behind_is_not_believed() {

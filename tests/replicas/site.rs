@@ -218,6 +218,18 @@ impl Redis {
         let () = self.connection.sadd(name, hash).await.unwrap();
     }
 
+    /// Runs the cache warmer's own script: adds a key to the contents that `from` marks, which are
+    /// `stamp` then. Answers whether it did.
+    pub(crate) async fn apply_key(&mut self, from: &str, stamp: &str, hash: &str) -> bool {
+        let script = redis::Script::new(include_str!("../../src/storage/lua/apply.lua"));
+        let mut call = script.prepare_invoke();
+        for part in ["mark", "keys", "routes"] {
+            call.key(self.name(part));
+        }
+        call.arg(from).arg(stamp).arg(&[1, 0, 0, 0]).arg(hash);
+        call.invoke_async(&mut self.connection).await.unwrap()
+    }
+
     /// Puts a text where the set belongs.
     pub(crate) async fn overwrite_keys(&mut self) {
         let name = self.name("keys");
