@@ -403,7 +403,7 @@ impl Warmer {
             Arc::clone(&self.tiers.database),
             self.writer.take(),
             Known {
-                position: self.position,
+                newest: self.tiers.freshness.known(),
                 commits: self.unpushed.clone(),
             },
         ));
@@ -621,8 +621,9 @@ enum Outcome {
 
 /// What a push goes out from.
 struct Known {
-    /// Where tier 1 stands.
-    position: Option<Stamp>,
+    /// The newest version heard of. Memory may not have reached it: a commit of this replica's may
+    /// have found one of another's that it hadn't heard of yet, and Redis may lack both.
+    newest: Option<Stamp>,
     commits: Unpushed,
 }
 
@@ -703,7 +704,7 @@ async fn catch_up(
         let Some(mark) = found else {
             return Ok(Outcome::NeedsWarmUp);
         };
-        if known.position == Some(mark.stamp) {
+        if known.newest == Some(mark.stamp) {
             return Ok(Outcome::Whole(mark.stamp));
         }
         let Ok(delta) = database.changes_since(mark.stamp.version).await else {

@@ -3,7 +3,10 @@
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 
-use crate::site::{MODEL, Site, hash, hashes};
+use crate::{
+    cable::Cable,
+    site::{MODEL, Site, hash, hashes},
+};
 
 #[actix_web::test]
 async fn redis_holds_just_the_active_hashes_and_routes_after_every_admin_call() {
@@ -112,6 +115,29 @@ async fn two_replicas_that_write_at_once_leave_redis_right() {
         for replica in &replicas {
             replica.answers(key, 200).await;
         }
+    }
+}
+
+/// A change by a replica that can't reach Redis is not there yet, and has not been heard of by the
+/// one that revokes.
+#[actix_web::test]
+async fn a_call_that_returned_is_in_redis_with_all_that_came_before_it() {
+    let site = Site::new().await;
+    let apart = site.serving().await;
+    let listening = Cable::to(&site.storage.url());
+    let url = listening.route(&site.storage.url());
+    let replica = site.replica(&[("DATABASE_LISTEN_URL", &url)]).await;
+    let mut redis = site.redis().await;
+    redis.whole().await;
+    apart.to_redis.cut();
+    // Only now and then it reads the counter.
+    listening.cut();
+    for _ in 0..20 {
+        let key = replica.issue().await;
+        let unheard = apart.issue().await;
+        replica.revoke(&key).await;
+        let keys = redis.keys().await;
+        assert!(!keys.contains(&hash(&key.key)) && keys.contains(&hash(&unheard.key)));
     }
 }
 
