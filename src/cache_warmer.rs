@@ -379,7 +379,8 @@ impl Warmer {
             .is_some_and(|position| position.covers(&news.stamp));
         if news.went_back {
             log::warn!("database: it is another one, or a backup was restored; starting afresh");
-            self.tiers.freshness.restart_from(news.stamp);
+            // Its epoch is new, so this is news, unless a commit of this replica's was newer.
+            self.tiers.freshness.hear(news.stamp);
             self.tiers.memory.invalidate(&[Entry::Everything]);
             self.position = Some(news.stamp);
         } else if !is_old {
