@@ -152,16 +152,9 @@ async fn walk<L: Lookup>(shared: &Shared, key: L, ticket: Ticket) -> Result<Opti
         Some(Told::Ahead(stamp, answer)) => Some((stamp, answer)),
         None => None,
     };
-    let aside = || match &ahead {
-        Some((stamp, answer)) => {
-            shared.warmer.heard(*stamp);
-            Some(answer.clone())
-        }
-        None => held(shared, &key),
-    };
     // To find out for each request anew that nobody is there would take its time every time.
     if !shared.freshness.database_answers()
-        && let Some(answer) = aside()
+        && let Some(answer) = without_database(shared, &key, &ahead)
     {
         return Ok(answer);
     }
@@ -171,9 +164,33 @@ async fn walk<L: Lookup>(shared: &Shared, key: L, ticket: Ticket) -> Result<Opti
             shared.memory.fill(answers, ticket, key, answer.clone());
             Ok(answer)
         }
-        Err(outage @ StorageError::Unavailable { .. }) => aside().ok_or(outage),
+        Err(outage @ StorageError::Unavailable { .. }) => {
+            let ahead = match ahead {
+                Some(ahead) => Some(ahead),
+                // Behind what was heard of when it was asked, it may have caught up since.
+                None => match ask_redis(shared, &key, ticket).await {
+                    Some(Told::Current(answer)) => return Ok(answer),
+                    Some(Told::Ahead(stamp, answer)) => Some((stamp, answer)),
+                    None => None,
+                },
+            };
+            without_database(shared, &key, &ahead).ok_or(outage)
+        }
         Err(error) => Err(error),
     }
+}
+
+/// What Redis that is ahead says, or else what is held.
+fn without_database<L: Lookup>(
+    shared: &Shared,
+    key: &L,
+    ahead: &Option<(Stamp, Option<L::Found>)>,
+) -> Option<Option<L::Found>> {
+    let Some((stamp, answer)) = ahead else {
+        return held(shared, key);
+    };
+    shared.warmer.heard(*stamp);
+    Some(answer.clone())
 }
 
 /// What a Redis that can be relied on says.
