@@ -186,7 +186,7 @@ async fn a_database_of_the_first_release_is_migrated_with_its_contents() {
     assert_eq!(providers.len(), 1);
     let old = &providers[0];
     assert_eq!((old.name.as_str(), old.api_key.stored()), ("old", "sk-old"));
-    assert_eq!(old.headers, FixedHeaders::default());
+    assert_eq!(old.headers.opened(), Some(&FixedHeaders::default()));
     assert_eq!(old.timeouts, Timeouts::default());
     database.close().await;
 }
@@ -217,8 +217,8 @@ async fn what_a_provider_was_given_reads_back_and_is_in_its_models_routes() {
         .unwrap()
         .unwrap();
     assert_eq!(
-        (&found.headers, found.timeouts),
-        (&new.headers, new.timeouts)
+        (found.headers.opened(), found.timeouts),
+        (Some(&new.headers), new.timeouts)
     );
 
     let model = new_model("m", created.id);
@@ -230,8 +230,8 @@ async fn what_a_provider_was_given_reads_back_and_is_in_its_models_routes() {
         .value;
     let found = route(&fixture.database, "m").await.unwrap();
     assert_eq!(
-        (&found.headers, found.timeouts),
-        (&new.headers, new.timeouts)
+        (found.headers.opened(), found.timeouts),
+        (Some(&new.headers), new.timeouts)
     );
     assert_eq!(found.created_at, model.created_at);
 

@@ -4,7 +4,8 @@ use derive_more::{Display, Error};
 use uuid::Uuid;
 
 use super::{
-    BaseUrl, FixedHeaders, Model, Name, Provider, ProviderKey, ProviderKind, Secret, Timeouts,
+    BaseUrl, EncryptionKey, FixedHeaders, Model, Name, Provider, ProviderKind, Sealed, Secret,
+    Timeouts,
 };
 
 /// A provider to register.
@@ -58,14 +59,14 @@ impl ProviderChange {
     }
 
     /// The provider as it shall be. A change of the kind alone takes the address along if it
-    /// was the old kind's own. `seal` makes of a new key what is stored.
+    /// was the old kind's own. New secrets are sealed with a key, if there is one.
     ///
     /// # Errors
     /// What its kind needs is missing, or a secret would be sent elsewhere.
     pub fn apply(
         self,
         provider: &mut Provider,
-        seal: impl FnOnce(Secret) -> ProviderKey,
+        seal_with: Option<&EncryptionKey>,
     ) -> Result<(), ProviderRefused> {
         let kind = self.kind.unwrap_or(provider.kind);
         let had_default = Some(&provider.base_url) == provider.kind.default_base_url().as_ref();
@@ -83,10 +84,10 @@ impl ProviderChange {
             provider.name = name;
         }
         if let Some(api_key) = self.api_key {
-            provider.api_key = seal(api_key);
+            provider.api_key = Sealed::new(provider.id, api_key, seal_with);
         }
         if let Some(headers) = self.headers {
-            provider.headers = headers;
+            provider.headers = Sealed::new(provider.id, headers, seal_with);
         }
         provider.timeouts = self.timeouts.unwrap_or(provider.timeouts);
         provider.is_active = self.is_active.unwrap_or(provider.is_active);

@@ -8,8 +8,8 @@ mod fixed_headers;
 mod model;
 mod name;
 mod provider;
-mod provider_key;
 mod provider_kind;
+mod sealed;
 mod secret;
 mod timeouts;
 mod user_key;
@@ -24,8 +24,10 @@ pub use self::{
     model::{ListedModel, Model, Route},
     name::Name,
     provider::{BaseUrl, Provider},
-    provider_key::{EncryptionKey, EncryptionKeyId, Keyring, ProviderKey},
     provider_kind::{KeyHeader, ProviderKind},
+    sealed::{
+        EncryptionKey, EncryptionKeyId, Keyring, ProviderHeaders, ProviderKey, Sealable, Sealed,
+    },
     secret::Secret,
     timeouts::Timeouts,
     user_key::{KeyHash, PlainKey, UserKey},

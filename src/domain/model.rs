@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{BaseUrl, FixedHeaders, Name, NewModel, ProviderKey, ProviderKind, Timeouts};
+use super::{BaseUrl, Name, NewModel, ProviderHeaders, ProviderKey, ProviderKind, Timeouts};
 
 /// A model mapping as stored.
 #[derive(Clone, Debug)]
@@ -71,7 +71,7 @@ pub struct Route {
     /// The key that the provider issued to us; empty where it asks for none.
     pub api_key: ProviderKey,
     /// What each of its requests carries besides.
-    pub headers: FixedHeaders,
+    pub headers: ProviderHeaders,
     /// How long the provider may take.
     pub timeouts: Timeouts,
     /// When the model was mapped.

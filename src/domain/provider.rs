@@ -7,8 +7,8 @@ use url::{Host, Url};
 use uuid::Uuid;
 
 use super::{
-    FixedHeaders, Invalid, Name, NewProvider, ProviderKey, ProviderKind, ProviderRefused, Secret,
-    Timeouts,
+    EncryptionKey, Invalid, Name, NewProvider, ProviderHeaders, ProviderKey, ProviderKind,
+    ProviderRefused, Sealed, Timeouts,
 };
 
 /// An address under which a provider serves its API: `http` or `https`, a host, perhaps a port
@@ -109,7 +109,7 @@ pub struct Provider {
     /// The key that it issued to us; empty where it asks for none.
     pub api_key: ProviderKey,
     /// What each of its requests carries besides.
-    pub headers: FixedHeaders,
+    pub headers: ProviderHeaders,
     /// How long it may take.
     pub timeouts: Timeouts,
     /// An inactive provider serves no model.
@@ -121,14 +121,14 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// A provider registered now; `seal` makes of its key what is stored.
+    /// A provider registered now. Its secrets are sealed with a key, if there is one.
     ///
     /// # Errors
     /// What its kind needs is missing.
     pub fn new(
         id: Uuid,
         new: NewProvider,
-        seal: impl FnOnce(Secret) -> ProviderKey,
+        seal_with: Option<&EncryptionKey>,
         now: DateTime<Utc>,
     ) -> Result<Self, ProviderRefused> {
         let base_url = new.base_url.or_else(|| new.kind.default_base_url());
@@ -137,8 +137,8 @@ impl Provider {
             base_url: base_url.ok_or(ProviderRefused::NoAddress(new.kind))?,
             name: new.name,
             kind: new.kind,
-            api_key: seal(new.api_key),
-            headers: new.headers,
+            api_key: Sealed::new(id, new.api_key, seal_with),
+            headers: Sealed::new(id, new.headers, seal_with),
             timeouts: new.timeouts,
             is_active: true,
             created_at: now,

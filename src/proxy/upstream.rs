@@ -217,7 +217,8 @@ fn provider_headers(route: &Route, asked: &HeaderMap) -> Result<HeaderMap, SendE
             headers.insert(name, HeaderValue::from_static(value));
         }
     }
-    for (name, value) in route.headers.iter() {
+    let fixed = route.headers.opened().ok_or(SendError::Sealed)?;
+    for (name, value) in fixed.iter() {
         headers.insert(name.clone(), value.clone());
     }
     if !route.api_key.is_empty() {
@@ -228,7 +229,7 @@ fn provider_headers(route: &Route, asked: &HeaderMap) -> Result<HeaderMap, SendE
 }
 
 fn key(route: &Route, header: KeyHeader) -> Result<HeaderValue, SendError> {
-    let api_key = route.api_key.opened().ok_or(SendError::SealedKey)?;
+    let api_key = route.api_key.opened().ok_or(SendError::Sealed)?;
     let value = [header.prefix, api_key.expose()].concat();
     let mut value = HeaderValue::from_maybe_shared(Bytes::from(value))
         .map_err(|_| SendError::UnusableRoute("API key"))?;
@@ -248,10 +249,10 @@ enum SendError {
     #[from(skip)]
     UnusableRoute(&'static str),
     #[display(
-        "its stored key can't be opened with ENCRYPTION_KEY or ENCRYPTION_KEY_PREVIOUS; set the key that it was sealed with, or give the provider its api_key anew"
+        "its stored key or headers can't be opened with ENCRYPTION_KEY or ENCRYPTION_KEY_PREVIOUS; set the key that sealed them, or give the provider its api_key and headers anew"
     )]
     #[from(skip)]
-    SealedKey,
+    Sealed,
     #[display("{}", cause(_0))]
     Awc(SendRequestError),
 }
@@ -290,7 +291,7 @@ impl From<SendError> for GatewayError {
                 code: "invalid_url",
             },
             SendError::UnusableRoute(_) => Self::Internal,
-            SendError::SealedKey => Self::Unavailable {
+            SendError::Sealed => Self::Unavailable {
                 reason: "the key of this model's provider can't be opened by this gateway"
                     .to_owned(),
             },

@@ -36,7 +36,7 @@ use super::{
     database::{Batch, Stamp},
 };
 use crate::{
-    domain::{BaseUrl, FixedHeaders, KeyHash, Keyring, ListedModel, ProviderKind, Route, Timeouts},
+    domain::{BaseUrl, KeyHash, Keyring, ListedModel, ProviderKind, Route, Timeouts},
     settings::CacheSettings,
 };
 
@@ -479,7 +479,7 @@ fn route_to_json(route: &Route) -> String {
         kind: route.kind,
         base_url: route.base_url.to_string(),
         api_key: route.api_key.stored().to_owned(),
-        headers: route.headers.to_json(),
+        headers: route.headers.stored().to_owned(),
         timeouts_ms: [
             route.timeouts.connect,
             route.timeouts.response,
@@ -515,7 +515,7 @@ fn route_from_json(json: &str, keyring: &Keyring) -> Option<Route> {
         kind: stored.kind,
         base_url: BaseUrl::parse(&stored.base_url).ok()?,
         api_key: keyring.open(stored.provider_id, stored.api_key),
-        headers: FixedHeaders::from_json(&stored.headers).ok()?,
+        headers: keyring.open(stored.provider_id, stored.headers),
         timeouts: Timeouts {
             connect,
             response,
@@ -528,7 +528,7 @@ fn route_from_json(json: &str, keyring: &Keyring) -> Option<Route> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{ProviderKey, Secret};
+    use crate::domain::{FixedHeaders, Sealed, Secret};
 
     #[test]
     fn a_mark_reads_back_and_anything_else_does_not() {
@@ -549,8 +549,12 @@ mod tests {
             provider_name: "Ali \"Cloud\"".to_owned(),
             kind: ProviderKind::OPENAI,
             base_url: ProviderKind::OPENAI.default_base_url().unwrap(),
-            api_key: ProviderKey::new(id, Secret::new("sk-1"), None),
-            headers: FixedHeaders::parse([("x-title", "a \"b\"")]).unwrap(),
+            api_key: Sealed::new(id, Secret::new("sk-1"), None),
+            headers: Sealed::new(
+                id,
+                FixedHeaders::parse([("x-title", "a \"b\"")]).unwrap(),
+                None,
+            ),
             timeouts: Timeouts {
                 connect: Some(Duration::from_millis(5)),
                 response: None,

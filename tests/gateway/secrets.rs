@@ -43,6 +43,7 @@ async fn serve(
     let admin = gateway.admin();
     let body = json!({
         "name": name, "kind": "openai", "api_key": key, "base_url": provider.base_url(),
+        "headers": {"x-app-secret": format!("{key}-in-a-header")},
     });
     let id = admin.post("/admin/providers", body).await.text_of("id");
     let body = json!({"name": name, "provider_id": id});
@@ -66,6 +67,8 @@ async fn reaches(gateway: &TestGateway, model: &str, provider: &ScriptedProvider
     let request = provider.request(number).await;
     let expected = format!("Bearer {sent}");
     assert_eq!(request.header("authorization"), Some(expected));
+    let header = request.header("x-app-secret").unwrap();
+    assert!(header.ends_with("-in-a-header"), "{header}");
 }
 
 /// Waits until the dump is as it shall be: Redis may still be catching up.
@@ -259,7 +262,9 @@ async fn whoever_misses_a_rotation_sends_nothing_to_providers_and_changes_none()
         "{}",
         refused.text()
     );
-    gateway.logged("its stored key can't be opened").await;
+    gateway
+        .logged("its stored key or headers can't be opened")
+        .await;
     let seen = provider.request_count();
     assert_eq!(ask(&gateway, &key, "m").await.status(), 503);
     assert_eq!(provider.request_count(), seen);
@@ -289,7 +294,9 @@ async fn a_key_that_cannot_be_opened_stops_its_own_model_and_no_other() {
     let seen = provider.request_count();
     assert_eq!(ask(&gateway, &key, "swapped").await.status(), 503);
     gateway.logged("provider swapped").await;
-    gateway.logged("its stored key can't be opened").await;
+    gateway
+        .logged("its stored key or headers can't be opened")
+        .await;
     assert_eq!(provider.request_count(), seen);
     reaches(&gateway, "sound", &provider, SECRET).await;
 
@@ -298,7 +305,9 @@ async fn a_key_that_cannot_be_opened_stops_its_own_model_and_no_other() {
     assert_eq!(shown.text_of("api_key_preview"), "unreadable");
     let failed = rotate(&storage, NEW_AND_OLD, &[]).await;
     assert!(!failed.status.success());
-    assert!(said(&failed).contains("nothing was changed: the key of provider `swapped`"));
+    assert!(
+        said(&failed).contains("nothing was changed: the key or the headers of provider `swapped`")
+    );
 
     let renamed = gateway.admin().put(&path, json!({"is_active": true})).await;
     assert_eq!(renamed.status(), 200);

@@ -1,4 +1,4 @@
-//! Under which key providers' keys are sealed. The database says it, in one row, so that all
+//! Under which key providers' keys and headers are sealed. The database says it, in one row, so that all
 //! replicas that write seal with the same key, and a start with a wrong one is noticed.
 
 use derive_more::Display;
@@ -6,7 +6,7 @@ use sqlx::Connection as _;
 use uuid::Uuid;
 
 use super::{Result, StorageError, for_every_driver, sql::failure};
-use crate::domain::{Actor, Deed, EncryptionKey, Keyring, ProviderKey};
+use crate::domain::{Actor, Deed, EncryptionKey, Keyring, ProviderHeaders, ProviderKey, Sealed};
 
 /// What everything is to be sealed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +114,9 @@ for_every_driver! {; impl {
         connection: &mut DB::Connection,
         key: &EncryptionKey,
     ) -> Result<bool> {
-        let (unsealed,): (i64,) = self.query_as("SELECT count(*) FROM providers WHERE api_key NOT LIKE $1")
+        let (unsealed,): (i64,) = self.query_as(
+            "SELECT count(*) FROM providers WHERE api_key NOT LIKE $1 OR headers NOT LIKE $1",
+        )
             .bind(format!("{}%", key.mark()))
             .fetch_one(connection)
             .await
@@ -157,26 +159,32 @@ for_every_driver! {; impl {
         key: Option<&EncryptionKey>,
         unreadable: Unreadable,
     ) -> Result<Resealed> {
-        let rows = self.query_as::<(Uuid, String, String)>("SELECT id, name, api_key FROM providers")
+        let rows = self.query_as::<(Uuid, String, String, String)>(
+            "SELECT id, name, api_key, headers FROM providers",
+        )
             .fetch_all(&mut *transaction)
             .await
             .map_err(failure::<DB>)?;
         let mut resealed = Resealed::default();
-        for (id, name, stored) in rows {
-            let held = self.keyring().open(id, stored);
-            match held.opened() {
-                None if unreadable == Unreadable::Refuses => return Err(broken(format!(
-                    "nothing was changed: the key of provider `{name}` can't be opened with ENCRYPTION_KEY or \
-                     ENCRYPTION_KEY_PREVIOUS; give the provider its api_key anew, or delete it"
-                ))),
-                None => {
-                    log::error!("encryption: the key of provider `{name}` can't be opened; its models are out of order");
+        for (id, name, api_key, headers) in rows {
+            let api_key: ProviderKey = self.keyring().open(id, api_key);
+            let headers: ProviderHeaders = self.keyring().open(id, headers);
+            match (api_key.opened(), headers.opened()) {
+                (Some(_), Some(_)) if api_key.is_stored_with(key) && headers.is_stored_with(key) => {
+                    resealed.unchanged += 1;
                 }
-                Some(_) if held.is_stored_with(key) => resealed.unchanged += 1,
-                Some(opened) => {
-                    let anew = ProviderKey::new(id, opened.clone(), key);
-                    self.store_provider_key(transaction, id, &anew).await?;
+                (Some(api_key), Some(headers)) => {
+                    let api_key = Sealed::new(id, api_key.clone(), key);
+                    let headers = Sealed::new(id, headers.clone(), key);
+                    self.store_secrets(transaction, id, &api_key, &headers).await?;
                     resealed.changed += 1;
+                }
+                _ if unreadable == Unreadable::Refuses => return Err(broken(format!(
+                    "nothing was changed: the key or the headers of provider `{name}` can't be opened with ENCRYPTION_KEY or \
+                     ENCRYPTION_KEY_PREVIOUS; give the provider its api_key and headers anew, or delete it"
+                ))),
+                _ => {
+                    log::error!("encryption: the key or the headers of provider `{name}` can't be opened; its models are out of order");
                 }
             }
         }
@@ -196,15 +204,17 @@ for_every_driver! {; impl {
         Ok(resealed)
     }
 
-    async fn store_provider_key(
+    async fn store_secrets(
         &self,
         transaction: &mut DB::Connection,
         id: Uuid,
-        key: &ProviderKey,
+        api_key: &ProviderKey,
+        headers: &ProviderHeaders,
     ) -> Result<()> {
-        self.query("UPDATE providers SET api_key = $2 WHERE id = $1")
+        self.query("UPDATE providers SET api_key = $2, headers = $3 WHERE id = $1")
             .bind(id)
-            .bind(key.stored().to_owned())
+            .bind(api_key.stored().to_owned())
+            .bind(headers.stored().to_owned())
             .execute(transaction)
             .await
             .map_err(failure::<DB>)?;

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::domain::{
     Actor, AuditEntry, Deed, KeyHash, ListedModel, Model, ModelChange, Name, NewModel, NewProvider,
-    Provider, ProviderChange, ProviderKey, Route, UserKey,
+    Provider, ProviderChange, Route, UserKey,
 };
 use sqlx::Connection;
 
@@ -119,8 +119,7 @@ for_every_driver! { async_trait; impl (Database) {
         let created = self.mutate(by, async |transaction| {
             let id = Uuid::now_v7();
             let sealing = self.sealing(transaction).await?;
-            let seal = |key| ProviderKey::new(id, key, sealing);
-            let provider = Provider::new(id, new, seal, now())?;
+            let provider = Provider::new(id, new, sealing, now())?;
             self.insert_provider(transaction, &provider).await?;
             let deed = Deed::new("create", "provider", id, provider.name.as_str());
             Ok(Some((provider, deed)))
@@ -139,7 +138,7 @@ for_every_driver! { async_trait; impl (Database) {
                 return Ok(None);
             };
             let (sealing, fields) = (self.sealing(transaction).await?, change.fields());
-            change.apply(&mut provider, |key| ProviderKey::new(id, key, sealing))?;
+            change.apply(&mut provider, sealing)?;
             provider.updated_at = now();
             self.store_provider(transaction, &provider).await?;
             let deed = Deed::update("provider", id, provider.name.as_str(), fields);

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::{Entry, Result, StorageError};
 use crate::domain::{
-    BaseUrl, FixedHeaders, Invalid, KeyHash, Keyring, ListedModel, Model, Name, Provider,
-    ProviderKind, Route, Timeouts, UserKey,
+    BaseUrl, Invalid, KeyHash, Keyring, ListedModel, Model, Name, Provider, ProviderKind, Route,
+    Timeouts, UserKey,
 };
 
 /// Milliseconds: connect, response, idle.
@@ -80,10 +80,6 @@ fn base_url(text: &str) -> Result<BaseUrl> {
     BaseUrl::parse(text).map_err(broken("base_url"))
 }
 
-fn headers(json: &str) -> Result<FixedHeaders> {
-    FixedHeaders::from_json(json).map_err(broken("headers"))
-}
-
 fn timeouts((connect, response, idle): Limits) -> Timeouts {
     let limit = |ms: Option<i64>| {
         ms.and_then(|ms| u64::try_from(ms).ok())
@@ -113,7 +109,7 @@ pub(super) fn provider(row: ProviderRow, keyring: &Keyring) -> Result<Provider> 
         kind: kind(&row_kind)?,
         base_url: base_url(&url)?,
         api_key: keyring.open(id, api_key),
-        headers: headers(&row_headers)?,
+        headers: keyring.open(id, row_headers.clone()),
         timeouts: timeouts((connect, response, idle)),
         is_active,
         created_at,
@@ -167,7 +163,7 @@ fn route(row: RouteRow, keyring: &Keyring) -> Result<(String, Route)> {
         kind: kind(&row_kind)?,
         base_url: base_url(&url)?,
         api_key: keyring.open(provider_id, api_key),
-        headers: headers(&row_headers)?,
+        headers: keyring.open(provider_id, row_headers),
         timeouts: timeouts((connect, response, idle)),
         created_at,
     };
