@@ -360,6 +360,9 @@ impl From<StorageError> for GatewayError {
                 param: None,
             },
             StorageError::Unavailable { reason, .. } => Self::Unavailable { reason },
+            error @ StorageError::TooManyLookUps => Self::Unavailable {
+                reason: error.to_string(),
+            },
             error @ StorageError::WrongEncryptionKey { .. } => {
                 log::error!("{error}");
                 Self::Unavailable {

@@ -44,7 +44,10 @@ pub enum StorageError {
         /// The fingerprint of the right one.
         id: String,
     },
-    /// Nothing that could answer can be reached in time, or a bound refused the look-up.
+    /// A bound refused the look-up; nothing was found out.
+    #[display("too many look-ups at once")]
+    TooManyLookUps,
+    /// Nothing that could answer can be reached in time.
     #[display("{reason}{}", in_brackets(cause.as_deref()))]
     Unavailable {
         /// For logs and answers; no addresses, no secrets.

@@ -92,7 +92,7 @@ where
             answer: sender,
         };
         if self.waiting.try_send(waiting).is_err() {
-            return Err(unavailable("too many look-ups wait for the database"));
+            return Err(StorageError::TooManyLookUps);
         }
         match timeout(self.patience, answer).await {
             Ok(Ok(answer)) => answer,
@@ -364,7 +364,7 @@ mod tests {
         fake.begun.notified().await;
         let waiting = look_up(&gatherer, &["a", "b"]).await;
         let refused = gatherer.find("c").await;
-        assert!(matches!(refused, Err(StorageError::Unavailable { .. })));
+        assert_eq!(refused, Err(StorageError::TooManyLookUps));
         fake.go_on.notify_one();
         assert_eq!(answers(first).await, [Ok(None)]);
         fake.go_on.notify_one();

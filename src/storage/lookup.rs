@@ -176,6 +176,7 @@ async fn walk<L: Lookup>(shared: &Shared, key: L, ticket: Ticket) -> Result<Opti
             };
             without_database(shared, &key, &ahead).ok_or(outage)
         }
+        // A bound's refusal among them: it says nothing about the database.
         Err(error) => Err(error),
     }
 }

@@ -121,8 +121,9 @@ impl Storage {
         let pace = Pace::starting(Instant::now());
         let bounds = Bounds {
             waiting: MAX_FLIGHTS,
-            // Of keys and of routes together no more than there are connections.
-            statements: (settings.database.max_connections as usize / 2).max(1),
+            // Of keys, routes and lists together fewer than there are connections, so that the cache
+            // warmer needn't wait.
+            statements: (settings.database.max_connections as usize / 3).max(1),
             patience: settings.database.timeout,
         };
         Ok(Self(Arc::new(Shared {

@@ -78,10 +78,7 @@ where
             return Ok(flight.answer.clone());
         }
         if flights.len() >= self.limit {
-            return Err(StorageError::Unavailable {
-                reason: "too many look-ups at once".to_owned(),
-                cause: None,
-            });
+            return Err(StorageError::TooManyLookUps);
         }
         let (sender, receiver) = oneshot::channel();
         let answer = receiver.shared();
@@ -220,6 +217,6 @@ mod tests {
         let (home, ticket) = (Handle::current(), Memory::new(1).ticket());
         let _running = flights.join_or_start(&home, 1, ticket, std::future::pending());
         let refused = flights.run(&home, 2, ticket, async { Ok(2) }).await;
-        assert!(matches!(refused, Err(StorageError::Unavailable { .. })));
+        assert_eq!(refused, Err(StorageError::TooManyLookUps));
     }
 }
