@@ -377,11 +377,16 @@ impl History {
         })
     }
 
-    /// Of those that began before the database was away for sure: later ones it can't hear of.
+    /// Of those that began before the database was away for sure: later ones it can't hear of. One
+    /// whose call failed may have been committed, and heard of, by a database that died before it
+    /// could say so: then nobody can tell what it was until the database is back.
     fn a_change_was_on_its_way(&self, seen: &Seen, window: &Window) -> bool {
         self.changes().any(|change| {
-            change.span.began <= window.struck()
-                && seen.span.overlaps(change.span.began, change.span.ended)
+            let arrived = match change.failed && change.happened != Some(false) {
+                true => window.until(),
+                false => change.span.ended,
+            };
+            change.span.began <= window.struck() && seen.span.overlaps(change.span.began, arrived)
         })
     }
 
@@ -662,6 +667,23 @@ mod tests {
             0,
             key,
             span(1_350, 1_360),
+            Answer::Unavailable
+        ));
+        // One whose fate is unknown may have been heard of, and can be asked of nobody.
+        history.not_issued(0, span(1_095, 1_100));
+        assert!(is_right(
+            &history,
+            0,
+            key,
+            span(1_350, 1_360),
+            Answer::Unavailable
+        ));
+        history.over(deaf, ms(1_900));
+        assert!(!is_right(
+            &history,
+            0,
+            key,
+            span(1_950, 1_960),
             Answer::Unavailable
         ));
         let grace = Duration::ZERO;
