@@ -1,9 +1,9 @@
 //! The cache warmer: an actor that keeps tiers 1 and 2 right. One task, one mailbox; the only
 //! writer of Redis, and the only one that takes entries out of the in-process tier.
 //!
-//! Three jobs run side by side, and none of them holds up the mailbox: *hearing* (reads the
-//! change counter and the log), *pushing* (brings Redis up to date by a delta) and *warming up*
-//! (fills Redis whole). Their rules are in `docs/ARCHITECTURE.md`.
+//! Its jobs run side by side, and none of them holds up the mailbox: *hearing* (reads the change
+//! counter and the log), *pushing* (brings Redis up to date by a delta), *warming up* (fills Redis
+//! whole) and *pruning* (the log and the audit). Their rules are in `docs/ARCHITECTURE.md`.
 
 use std::{
     collections::VecDeque,
@@ -37,9 +37,9 @@ use crate::{
 const MAILBOX: usize = 64;
 /// How often the counter is read although nobody notified: several times within the lease.
 const POLL: Duration = Duration::from_millis(200);
-/// The longest that one read of the counter may take, on the listening connection and then
-/// through the pool. Together with [`POLL`] less than the lease, so that by its end it is known
-/// whether the database is there.
+/// How long a read of the counter is waited for, on the listening connection and then through the
+/// pool. Together with [`POLL`] less than the lease, so that by its end it is known whether the
+/// database is there. An answer that takes longer is not given up: the next hearing takes it in.
 const LISTENER_TIMEOUT: Duration = Duration::from_millis(300);
 const POOL_TIMEOUT: Duration = Duration::from_millis(400);
 /// A delta that lost the race so often has plenty of company to leave the work to.
@@ -166,6 +166,7 @@ struct Warmer {
     listening: Job<Result<Option<Listener>, StorageError>>,
     pushing: Job<Pushing>,
     warming: Job<Result<Stamp, WarmUpError>>,
+    pruning: Job<Result<(), StorageError>>,
     /// Admin calls that wait for the push under way, and for the one after it.
     pushed_now: Vec<oneshot::Sender<()>>,
     pushed_next: Vec<oneshot::Sender<()>>,
@@ -173,9 +174,13 @@ struct Warmer {
     settling: Vec<oneshot::Sender<()>>,
     /// Opened, and not used yet.
     listener: Option<Listener>,
+    /// A read of the counter that was not answered in time, and may still be.
+    reading: Option<Reading>,
     /// Kept open between pushes.
     writer: Option<Writer>,
     unpushed: Unpushed,
+    /// Redis is to be filled whole, and has not been since.
+    warm_up_is_due: bool,
     /// No warm-up before this time.
     warm_up_not_before: Instant,
     rewarm: Interval,
@@ -183,6 +188,7 @@ struct Warmer {
     hearings_succeed: bool,
     redis_answers: bool,
     warm_ups_succeed: bool,
+    prunings_succeed: bool,
 }
 
 enum Event {
@@ -191,6 +197,7 @@ enum Event {
     Listening(Result<Option<Listener>, StorageError>),
     Pushed(Pushing),
     Warmed(Result<Stamp, WarmUpError>),
+    Pruned(Result<(), StorageError>),
     RewarmDue,
 }
 
@@ -208,17 +215,21 @@ impl Warmer {
             listening: Job(None),
             pushing: Job(None),
             warming: Job(None),
+            pruning: Job(None),
             pushed_now: Vec::new(),
             pushed_next: Vec::new(),
             settling: Vec::new(),
             listener: None,
+            reading: None,
             writer: None,
             unpushed: Unpushed::default(),
+            warm_up_is_due: false,
             warm_up_not_before: Instant::now(),
             rewarm,
             hearings_succeed: true,
             redis_answers: true,
             warm_ups_succeed: true,
+            prunings_succeed: true,
         }
     }
 
@@ -243,7 +254,12 @@ impl Warmer {
                 Event::Listening(opened) => self.listener = opened.ok().flatten(),
                 Event::Pushed(pushing) => self.finish_push(pushing),
                 Event::Warmed(result) => self.finish_warm_up(result),
-                Event::RewarmDue => self.start_warm_up(),
+                Event::Pruned(result) => self.finish_pruning(result),
+                Event::RewarmDue => {
+                    self.start_pruning();
+                    self.warm_up_is_due = true;
+                    self.start_push();
+                }
             }
         }
     }
@@ -255,6 +271,7 @@ impl Warmer {
             opened = self.listening.end() => Event::Listening(opened),
             pushing = self.pushing.end() => Event::Pushed(pushing),
             warmed = self.warming.end() => Event::Warmed(warmed),
+            pruned = self.pruning.end() => Event::Pruned(pruned),
             _ = self.rewarm.tick() => Event::RewarmDue,
         }
     }
@@ -278,10 +295,11 @@ impl Warmer {
             let _ = applied.send(());
             return;
         };
-        if redis.is_connected() {
+        if redis.is_connected() || self.redis_answers {
             self.pushed_next.push(applied);
         } else {
-            // Nobody here reads Redis now, and nobody will before it has caught up.
+            // Nobody here reads Redis now, nobody will before it has caught up, and to wait for a
+            // Redis that couldn't be written a moment ago would be in vain.
             let _ = applied.send(());
         }
         self.unpushed.add(changes);
@@ -309,13 +327,14 @@ impl Warmer {
 
     fn start_hearing(&mut self, listener: Option<Listener>, wait: Duration) {
         let database = Arc::clone(&self.tiers.database);
+        let freshness = Arc::clone(&self.tiers.freshness);
         let standing = Standing {
             position: self.position,
-            known: self.tiers.freshness.known(),
+            listener,
+            reading: self.reading.take(),
         };
-        let freshness = Arc::clone(&self.tiers.freshness);
         self.hearing
-            .start(hear(database, freshness, listener, standing, wait));
+            .start(hear(database, freshness, standing, wait));
     }
 
     fn finish_hearing(&mut self, hearing: Hearing) {
@@ -331,7 +350,8 @@ impl Warmer {
                 if is_first {
                     // Whatever Redis holds is from before this process; a restored backup may
                     // even have reached the same version again.
-                    self.start_warm_up();
+                    self.warm_up_is_due = true;
+                    self.start_pruning();
                 }
             }
             Err(error) => {
@@ -344,6 +364,7 @@ impl Warmer {
                 self.hearings_succeed = false;
             }
         }
+        self.reading = hearing.reading;
         self.start_push();
         if self.tiers.redis.is_none() {
             self.settle();
@@ -382,6 +403,7 @@ impl Warmer {
             // Its epoch is new, so this is news, unless a commit of this replica's was newer.
             self.tiers.freshness.hear(news.stamp);
             self.tiers.memory.invalidate(&[Entry::Everything]);
+            self.unpushed.forget_other_epochs(&news.stamp);
             self.position = Some(news.stamp);
         } else if !is_old {
             self.tiers.freshness.hear(news.stamp);
@@ -419,7 +441,7 @@ impl Warmer {
             }
             Ok(Outcome::Overtaken) => true,
             Ok(Outcome::NeedsWarmUp) => {
-                self.start_warm_up();
+                self.warm_up_is_due = true;
                 false
             }
             Err(error) => {
@@ -429,6 +451,9 @@ impl Warmer {
                 false
             }
         };
+        if self.warm_up_is_due && pushing.outcome.is_ok() {
+            self.start_warm_up();
+        }
         self.note_redis(pushing.outcome.as_ref().err());
         self.tiers.redis_is_whole.store(is_whole, Ordering::Release);
         self.writer = pushing.writer;
@@ -464,18 +489,16 @@ impl Warmer {
     }
 
     fn start_warm_up(&mut self) {
+        let Some(redis) = self.tiers.redis.clone() else {
+            return;
+        };
         if self.warming.is_running() || Instant::now() < self.warm_up_not_before {
             return;
         }
-        let redis = self.tiers.redis.clone();
+        self.warm_up_is_due = false;
         let database = Arc::clone(&self.tiers.database);
-        self.warming.start(async move {
-            database.prune_changes().await?;
-            match redis {
-                Some(redis) => warm_up(&redis, &*database).await,
-                None => Ok(database.stamp().await?),
-            }
-        });
+        self.warming
+            .start(async move { warm_up(&redis, &*database).await });
     }
 
     fn finish_warm_up(&mut self, result: Result<Stamp, WarmUpError>) {
@@ -490,10 +513,29 @@ impl Warmer {
                     log::warn!("redis: the warm-up failed and will be tried again ({error})");
                 }
                 self.warm_ups_succeed = false;
+                self.warm_up_is_due = true;
                 self.warm_up_not_before = Instant::now() + WARM_UP_PAUSE;
             }
         }
         self.start_push();
+    }
+
+    fn start_pruning(&mut self) {
+        if !self.pruning.is_running() {
+            let database = Arc::clone(&self.tiers.database);
+            self.pruning.start(async move { database.prune().await });
+        }
+    }
+
+    fn finish_pruning(&mut self, result: Result<(), StorageError>) {
+        if let Err(error) = &result
+            && self.prunings_succeed
+        {
+            log::warn!(
+                "database: old changes and audit entries stay for now, and will be pruned later ({error})"
+            );
+        }
+        self.prunings_succeed = result.is_ok();
     }
 }
 
@@ -501,6 +543,8 @@ impl Warmer {
 struct Hearing {
     /// To listen on, unless it was lost.
     listener: Option<Listener>,
+    /// Not answered in time, but not lost either.
+    reading: Option<Reading>,
     news: Result<News, StorageError>,
 }
 
@@ -517,26 +561,50 @@ struct News {
 struct Standing {
     /// Where tier 1 stands; nowhere before the first hearing.
     position: Option<Stamp>,
-    /// The newest version heard of, from anyone.
+    listener: Option<Listener>,
+    reading: Option<Reading>,
+}
+
+/// A read of the counter through the pool, under way.
+struct Reading {
+    question: Question,
+    answer: BoxFuture<'static, Result<Stamp, StorageError>>,
+}
+
+/// When the counter was asked for, and the newest version that had been heard of by then, from anyone.
+#[derive(Clone, Copy)]
+struct Question {
+    asked: Instant,
     known: Option<Stamp>,
+}
+
+impl Question {
+    fn now(freshness: &Freshness) -> Self {
+        Self {
+            known: freshness.known(),
+            asked: Instant::now(),
+        }
+    }
 }
 
 /// Waits for a notification or for `wait`, then reads the counter, and the log if it moved.
 async fn hear(
     database: Arc<dyn Database>,
     freshness: Arc<Freshness>,
-    listener: Option<Listener>,
     standing: Standing,
     wait: Duration,
 ) -> Hearing {
-    let Standing { position, known } = standing;
-    let mut listener = await_commit(listener, wait).await;
+    let position = standing.position;
+    let mut listener = await_commit(standing.listener, wait).await;
+    let mut reading = standing.reading;
     let news = async {
         if position.is_none() {
             database.prepare().await?;
         }
-        let (asked, mut stamp) = read_counter(&*database, &mut listener).await?;
+        let (question, mut stamp) =
+            read_counter(&database, &freshness, &mut listener, &mut reading).await?;
         // Whatever was heard of before the question was asked had been committed by then.
+        let known = question.known;
         let went_back = known.is_some_and(|known| !stamp.covers(&known));
         if went_back && known.is_some_and(|known| known.epoch == stamp.epoch) {
             stamp = database.begin_epoch(stamp.epoch).await?;
@@ -545,14 +613,18 @@ async fn hear(
         freshness.hear(stamp);
         let (stamp, entries) = read_log(&*database, position, stamp).await?;
         Ok(News {
-            asked,
+            asked: question.asked,
             went_back,
             stamp,
             entries,
         })
     }
     .await;
-    Hearing { listener, news }
+    Hearing {
+        listener,
+        reading,
+        news,
+    }
 }
 
 async fn await_commit(listener: Option<Listener>, wait: Duration) -> Option<Listener> {
@@ -566,26 +638,41 @@ async fn await_commit(listener: Option<Listener>, wait: Duration) -> Option<List
     }
 }
 
-/// Answers when it asked, too. A listener that doesn't answer in time is given up, because its
-/// connection may be half dead; then the pool is asked.
+/// Answers what it asked, too. A listener that doesn't answer in time is given up, because its
+/// connection may be half dead; then the pool is asked, and what it doesn't answer in time is
+/// waited for again in the next hearing: a database that is slow must not pass for one that is away
+/// for longer than it takes to answer.
 async fn read_counter(
-    database: &dyn Database,
+    database: &Arc<dyn Database>,
+    freshness: &Freshness,
     listener: &mut Option<Listener>,
-) -> Result<(Instant, Stamp), StorageError> {
+    reading: &mut Option<Reading>,
+) -> Result<(Question, Stamp), StorageError> {
     if let Some(mut direct) = listener.take() {
-        let asked = Instant::now();
+        let question = Question::now(freshness);
         if let Ok(Ok(stamp)) = timeout(LISTENER_TIMEOUT, direct.stamp()).await {
             *listener = Some(direct);
-            return Ok((asked, stamp));
+            *reading = None;
+            return Ok((question, stamp));
         }
     }
-    let asked = Instant::now();
-    let stamp = timeout(POOL_TIMEOUT, database.stamp()).await;
-    let stamp = stamp.map_err(|_| StorageError::Unavailable {
-        reason: "the database did not answer in time".to_owned(),
-        cause: None,
-    })??;
-    Ok((asked, stamp))
+    let mut late = reading.take().unwrap_or_else(|| {
+        let database = Arc::clone(database);
+        Reading {
+            question: Question::now(freshness),
+            answer: async move { database.stamp().await }.boxed(),
+        }
+    });
+    match timeout(POOL_TIMEOUT, &mut late.answer).await {
+        Ok(answer) => Ok((late.question, answer?)),
+        Err(_) => {
+            *reading = Some(late);
+            Err(StorageError::Unavailable {
+                reason: "the database did not answer in time".to_owned(),
+                cause: None,
+            })
+        }
+    }
 }
 
 /// What changed after `position`. Before the first hearing nothing is known about what is held.
@@ -597,7 +684,12 @@ async fn read_log(
     match position {
         Some(position) if position == stamp => Ok((stamp, Vec::new())),
         Some(position) if position.epoch == stamp.epoch => {
-            database.entries_since(position.version).await
+            let (stamp, entries) = database.entries_since(position.version).await?;
+            match stamp.epoch == position.epoch {
+                true => Ok((stamp, entries)),
+                // Another one has begun since the counter was read.
+                false => Ok((stamp, vec![Entry::Everything])),
+            }
         }
         _ => Ok((stamp, vec![Entry::Everything])),
     }
@@ -643,6 +735,12 @@ impl Unpushed {
             self.0.pop_front();
         }
         self.0.push_back(Arc::new(changes));
+    }
+
+    /// What belongs to a history that a restored backup has ended.
+    fn forget_other_epochs(&mut self, stamp: &Stamp) {
+        self.0
+            .retain(|changes| changes.delta.stamp().epoch == stamp.epoch);
     }
 
     fn forget_up_to(&mut self, stamp: &Stamp) {

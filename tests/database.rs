@@ -813,7 +813,7 @@ async fn the_audit_forgets_what_is_older_than_its_retention() {
         }
     }
     assert_eq!(database.audit(ALL).await.unwrap().len(), 2);
-    database.prune_changes().await.unwrap();
+    database.prune().await.unwrap();
     let left = database.audit(ALL).await.unwrap();
     let names: Vec<_> = left
         .iter()

@@ -308,3 +308,22 @@ async fn a_fresh_process_fills_redis_anew_whatever_its_mark_says() {
     let _one = site.replica(&[]).await;
     redis.holds(&[]).await;
 }
+
+#[actix_web::test]
+async fn a_process_that_starts_without_redis_fills_it_anew_once_it_is_back() {
+    let site = Site::new().await;
+    let one = site.serving().await;
+    let key = one.issue().await;
+    let mut redis = site.redis().await;
+    redis.holds(&[&key.key]).await;
+    drop(one);
+    site.storage
+        .execute("ALTER TABLE user_keys DISABLE TRIGGER ALL; DELETE FROM user_keys")
+        .await;
+    let (to_redis, to_database) = site.cables();
+    to_redis.cut();
+    let one = site.replica_behind(to_redis, to_database, &[]).await;
+    one.answers(&key.key, 401).await;
+    one.to_redis.mend();
+    redis.holds(&[]).await;
+}

@@ -332,3 +332,19 @@ async fn what_redis_was_ahead_of_is_not_served_once_redis_is_gone_too() {
         assert_ne!(other.status(&key.key).await, 200);
     }
 }
+
+/// So slow that the counter is never read in time; but it is read.
+#[actix_web::test]
+async fn a_database_that_is_slow_is_not_taken_for_one_that_is_away() {
+    let site = Site::new().await;
+    let (one, other) = (site.serving().await, site.replica(&[]).await);
+    let (revoked, kept) = (one.issue().await, one.issue().await);
+    for key in [&revoked, &kept] {
+        other.answers(&key.key, 200).await;
+    }
+    other.to_redis.cut();
+    other.to_database.slow_down(Duration::from_millis(250));
+    one.revoke(&revoked).await;
+    other.answers(&revoked.key, 401).await;
+    assert_eq!(other.status(&kept.key).await, 200);
+}

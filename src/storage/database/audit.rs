@@ -11,6 +11,9 @@ use super::{
 };
 use crate::domain::{Actor, AuditEntry, Deed};
 
+/// Entries forgotten in one statement, which must come to its end in time.
+const FORGOTTEN_AT_ONCE: i64 = 5_000;
+
 /// id, action, item_kind, item_id, item_name, fields, admin_key, peer, forwarded_for, created_at
 type AuditRow = (
     Uuid,
@@ -93,21 +96,25 @@ for_every_driver! {; impl {
         Ok(rows.into_iter().map(entry).collect())
     }
 
-    /// Forgets what is older than `AUDIT_RETENTION`; of zero, nothing.
-    pub(super) async fn forget_old_audit(&self, connection: &mut DB::Connection) -> Result<()> {
+    /// Forgets some of what is older than `AUDIT_RETENTION` (of zero, nothing); answers whether there
+    /// was any.
+    pub(super) async fn forget_old_audit(&self, connection: &mut DB::Connection) -> Result<bool> {
         let kept = self.settings.audit_retention;
         let oldest = match chrono::Duration::from_std(kept) {
             Ok(kept) => now().checked_sub_signed(kept),
             Err(_) => None,
         };
         let Some(oldest) = oldest.filter(|_| kept > Duration::ZERO) else {
-            return Ok(());
+            return Ok(false);
         };
-        self.query("DELETE FROM audit WHERE created_at < $1")
+        let forgotten = self.query_scalar::<Uuid>(
+            "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE created_at < $1 LIMIT $2) RETURNING id",
+        )
             .bind(oldest)
-            .execute(connection)
+            .bind(FORGOTTEN_AT_ONCE)
+            .fetch_all(connection)
             .await
             .map_err(failure::<DB>)?;
-        Ok(())
+        Ok(!forgotten.is_empty())
     }
 }}

@@ -16,6 +16,8 @@ use crate::domain::{KeyHash, Route};
 const LONGEST_DELTA: i64 = 5_000;
 /// How many versions of the log are kept: what a replica can sleep through without a warm-up.
 const KEPT_VERSIONS: i64 = 100_000;
+/// Versions forgotten in one statement, which must come to its end in time.
+const FORGOTTEN_AT_ONCE: i64 = 5_000;
 /// The counter's epoch and version, and of one entry of the log its version, kind and name.
 type LogRow = (Uuid, i64, Option<i64>, Option<String>, Option<String>);
 
@@ -202,13 +204,18 @@ for_every_driver! {; impl {
         Ok(())
     }
 
-    pub(super) async fn forget_old_changes(&self, connection: &mut DB::Connection) -> Result<()> {
-        self.query("DELETE FROM changes WHERE version <= (SELECT version FROM change_counter) - $1")
+    /// Forgets the oldest versions that needn't be kept; answers whether there were any.
+    pub(super) async fn forget_old_changes(&self, connection: &mut DB::Connection) -> Result<bool> {
+        let forgotten = self.query_scalar::<i64>(
+            "DELETE FROM changes WHERE version <= (SELECT version FROM change_counter) - $1 \
+             AND version < (SELECT min(version) FROM changes) + $2 RETURNING version",
+        )
             .bind(KEPT_VERSIONS)
-            .execute(connection)
+            .bind(FORGOTTEN_AT_ONCE)
+            .fetch_all(connection)
             .await
             .map_err(failure::<DB>)?;
-        Ok(())
+        Ok(!forgotten.is_empty())
     }
 }}
 

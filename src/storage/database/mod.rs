@@ -166,8 +166,9 @@ pub trait Database: Send + Sync {
     /// Sends everything that the caches hold, at one snapshot, and answers its stamp. Ends early,
     /// with an error, when the receiver is gone.
     async fn dump(&self, batches: mpsc::Sender<Batch>) -> Result<Stamp>;
-    /// Forgets all but the newest part of the log, and what of the audit is older than `AUDIT_RETENTION`.
-    async fn prune_changes(&self) -> Result<()>;
+    /// Forgets all but the newest part of the log, and what of the audit is older than
+    /// `AUDIT_RETENTION`, a batch at a time: it comes on however much there is.
+    async fn prune(&self) -> Result<()>;
 
     /// Providers, newest first.
     async fn providers(&self, page: Page) -> Result<Vec<Provider>>;

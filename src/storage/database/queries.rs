@@ -95,12 +95,10 @@ for_every_driver! { async_trait; impl (Database) {
         Ok(stamp)
     }
 
-    async fn prune_changes(&self) -> Result<()> {
-        self.statements(PATIENCE, async |connection| {
-            self.forget_old_changes(connection).await?;
-            self.forget_old_audit(connection).await
-        })
-        .await
+    async fn prune(&self) -> Result<()> {
+        while self.statements(PATIENCE, async |connection| self.forget_old_changes(connection).await).await? {}
+        while self.statements(PATIENCE, async |connection| self.forget_old_audit(connection).await).await? {}
+        Ok(())
     }
 
     async fn providers(&self, page: Page) -> Result<Vec<Provider>> {
