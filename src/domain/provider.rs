@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use actix_web::http::{header::HeaderValue, uri::Authority};
 use chrono::{DateTime, Utc};
 use url::{Host, Url};
 use uuid::Uuid;
@@ -13,8 +14,13 @@ use super::{
 
 /// An address under which a provider serves its API: `http` or `https`, a host, perhaps a port
 /// and a path; no credentials, query or fragment. Kept without a trailing slash.
-#[derive(Clone, PartialEq, Eq)]
-pub struct BaseUrl(Url);
+#[derive(Clone)]
+pub struct BaseUrl {
+    url: Url,
+    /// What every request needs of it is made once.
+    authority: Authority,
+    host: HeaderValue,
+}
 
 impl BaseUrl {
     /// Checks an address.
@@ -41,47 +47,68 @@ impl BaseUrl {
         }
         let path = url.path().trim_end_matches('/').to_owned();
         url.set_path(&path);
-        Ok(Self(url))
+        let unusable = || Invalid::new("must name a host that can be sent in a header");
+        Ok(Self {
+            authority: authority(&url).ok_or_else(unusable)?,
+            host: HeaderValue::from_str(host_and_port(&url)).map_err(|_| unusable())?,
+            url,
+        })
     }
 
     /// Whether the provider is reached over TLS.
     pub fn is_tls(&self) -> bool {
-        self.0.scheme() == "https"
+        self.url.scheme() == "https"
     }
 
     /// Host and port as one writes them in a `Host` header: the port only where it isn't the
     /// scheme's own.
-    pub fn host_header(&self) -> &str {
-        &self.0[url::Position::BeforeHost..url::Position::AfterPort]
+    pub fn host_header(&self) -> &HeaderValue {
+        &self.host
     }
 
     /// The host as in the address (IPv6 in brackets) and the port, the scheme's own where the
     /// address names none.
-    pub fn host_and_port(&self) -> (&str, u16) {
-        let default = if self.is_tls() { 443 } else { 80 };
-        let host = &self.0[url::Position::BeforeHost..url::Position::AfterHost];
-        (host, self.0.port().unwrap_or(default))
+    pub fn authority(&self) -> &Authority {
+        &self.authority
     }
 
     /// Scheme, host and port: who is spoken to.
     pub fn origin(&self) -> String {
-        self.0.origin().ascii_serialization()
+        self.url.origin().ascii_serialization()
     }
 
     /// The path without a trailing slash; empty where the address has none.
     pub fn path(&self) -> &str {
-        self.0.path().trim_end_matches('/')
+        self.url.path().trim_end_matches('/')
     }
 
     /// The whole address without a trailing slash.
     pub fn as_str(&self) -> &str {
-        self.0.as_str().trim_end_matches('/')
+        self.url.as_str().trim_end_matches('/')
     }
+}
+
+fn host_and_port(url: &Url) -> &str {
+    &url[url::Position::BeforeHost..url::Position::AfterPort]
+}
+
+fn authority(url: &Url) -> Option<Authority> {
+    let host = &url[url::Position::BeforeHost..url::Position::AfterHost];
+    let port = url.port_or_known_default()?;
+    format!("{host}:{port}").parse().ok()
 }
 
 fn is_named(host: &Host<&str>) -> bool {
     !matches!(host, Host::Domain(domain) if domain.is_empty())
 }
+
+impl PartialEq for BaseUrl {
+    fn eq(&self, other: &Self) -> bool {
+        self.url == other.url
+    }
+}
+
+impl Eq for BaseUrl {}
 
 impl fmt::Debug for BaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -165,7 +192,7 @@ mod tests {
         let url = BaseUrl::parse(" https://Example.com/api/v1/ ").unwrap();
         assert_eq!(url.as_str(), "https://example.com/api/v1");
         assert_eq!(url.host_header(), "example.com");
-        assert_eq!(url.host_and_port(), ("example.com", 443));
+        assert_eq!(url.authority(), "example.com:443");
         assert_eq!(url.path(), "/api/v1");
         assert_eq!(url.origin(), "https://example.com");
         assert!(url.is_tls());
@@ -173,7 +200,7 @@ mod tests {
         let url = BaseUrl::parse("http://[::1]:8000").unwrap();
         assert_eq!(url.as_str(), "http://[::1]:8000");
         assert_eq!(url.host_header(), "[::1]:8000");
-        assert_eq!(url.host_and_port(), ("[::1]", 8000));
+        assert_eq!(url.authority(), "[::1]:8000");
         assert_eq!(url.path(), "");
         assert!(!url.is_tls());
     }

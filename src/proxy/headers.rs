@@ -2,17 +2,15 @@
 
 use actix_web::http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue};
 
-/// Copies a caller's headers for a provider, leaving room for those that the gateway adds. Values
-/// are shared, not copied.
-pub(super) fn for_provider(headers: &HeaderMap) -> HeaderMap {
+/// Puts those of a caller's headers that are for the provider into `kept`. Values are shared, not
+/// copied.
+pub(super) fn copy_for_provider(headers: &HeaderMap, kept: &mut HeaderMap) {
     let connection = headers.get_all(CONNECTION);
-    let mut kept = HeaderMap::with_capacity(headers.len() + 2);
     for (name, value) in headers {
         if !is_hop_by_hop(name) && !is_callers_own(name) && !is_option(connection.clone(), name) {
             kept.append(name.clone(), value.clone());
         }
     }
-    kept
 }
 
 /// Removes from a provider's headers what must not reach a caller.
@@ -90,6 +88,12 @@ mod tests {
                 (name, HeaderValue::from_static(value))
             })
             .collect()
+    }
+
+    fn for_provider(headers: &HeaderMap) -> HeaderMap {
+        let mut kept = HeaderMap::new();
+        copy_for_provider(headers, &mut kept);
+        kept
     }
 
     fn names(headers: &HeaderMap) -> Vec<&str> {

@@ -7,6 +7,7 @@ use actix_web::{
     http::{
         Method, Uri,
         header::{HOST, HeaderMap, HeaderName, HeaderValue},
+        uri::{Parts, PathAndQuery, Scheme as UriScheme},
     },
     web::Bytes,
 };
@@ -189,28 +190,30 @@ fn prepare(client: &Client, route: &Route, asked: &Asked<'_>) -> Result<ClientRe
     let prepared = client.request(asked.method.clone(), uri);
     // Or else awc would add an `Accept-Encoding` of its own.
     let mut prepared = prepared.no_decompress();
-    *prepared.headers_mut() = provider_headers(route, asked.headers)?;
+    let headers = prepared.headers_mut();
+    headers::copy_for_provider(asked.headers, headers);
+    add_providers_own(route, headers)?;
     Ok(prepared)
 }
 
-/// The provider's base URL, the path and the query.
+/// The provider's base URL, the path and the query. Its parts are put together, not written out
+/// and read again.
 fn uri(route: &Route, asked: &Asked<'_>) -> Result<Uri, SendError> {
-    let (host, port) = route.base_url.host_and_port();
-    let base = route.base_url.path();
-    let path = asked.path;
-    let query = asked
-        .query
-        .map(|query| format!("?{query}"))
-        .unwrap_or_default();
+    let mark = if asked.query.is_some() { "?" } else { "" };
+    let query = asked.query.unwrap_or_default();
+    let path_and_query = [route.base_url.path(), asked.path, mark, query].concat();
+    let path_and_query = PathAndQuery::from_maybe_shared(Bytes::from(path_and_query))
+        .map_err(|_| SendError::InvalidUri)?;
+    let mut parts = Parts::default();
     // The scheme is `http` for TLS too, which is the transport's business and not awc's.
-    let uri = format!("http://{host}:{port}{base}{path}{query}");
-    Uri::from_maybe_shared(Bytes::from(uri)).map_err(|_| SendError::InvalidUri)
+    parts.scheme = Some(UriScheme::HTTP);
+    parts.authority = Some(route.base_url.authority().clone());
+    parts.path_and_query = Some(path_and_query);
+    Uri::from_parts(parts).map_err(|_| SendError::InvalidUri)
 }
 
-fn provider_headers(route: &Route, asked: &HeaderMap) -> Result<HeaderMap, SendError> {
-    let mut headers = headers::for_provider(asked);
-    let host = HeaderValue::from_str(route.base_url.host_header());
-    headers.insert(HOST, host.map_err(|_| SendError::UnusableRoute("host"))?);
+fn add_providers_own(route: &Route, headers: &mut HeaderMap) -> Result<(), SendError> {
+    headers.insert(HOST, route.base_url.host_header().clone());
     for (name, value) in route.kind.default_headers() {
         let name = HeaderName::from_static(name);
         if !headers.contains_key(&name) {
@@ -225,7 +228,7 @@ fn provider_headers(route: &Route, asked: &HeaderMap) -> Result<HeaderMap, SendE
         let header = route.kind.key_header();
         headers.insert(HeaderName::from_static(header.name), key(route, header)?);
     }
-    Ok(headers)
+    Ok(())
 }
 
 fn key(route: &Route, header: KeyHeader) -> Result<HeaderValue, SendError> {
