@@ -16,6 +16,15 @@ impl Name {
     /// # Errors
     /// Says which rule the text breaks.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
+        Self::check(text).map(|name| Self(name.to_owned()))
+    }
+
+    /// Whether the text is a name as it stands, with nothing to trim.
+    pub fn is_one(text: &str) -> bool {
+        Self::check(text).is_ok_and(|name| name == text)
+    }
+
+    fn check(text: &str) -> Result<&str, Invalid> {
         let trimmed = text.trim();
         if trimmed.is_empty() {
             return Err(Invalid::new("must not be empty"));
@@ -29,7 +38,7 @@ impl Name {
         if trimmed.chars().any(char::is_control) {
             return Err(Invalid::new("must not contain control characters"));
         }
-        Ok(Self(trimmed.to_owned()))
+        Ok(trimmed)
     }
 
     /// The trimmed text.

@@ -109,8 +109,7 @@ impl DataPath {
     /// The route of a model. What can't be a model's name is not looked up, so that nobody fills
     /// memory with long names.
     async fn find_route(&self, model: &str) -> Result<Arc<Route>, GatewayError> {
-        let is_a_name = Name::parse(model).is_ok_and(|name| name.as_str() == model);
-        let route = match is_a_name {
+        let route = match Name::is_one(model) {
             true => self.storage.find_route(model).await?,
             false => None,
         };

@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     future::poll_fn,
+    mem,
     pin::Pin,
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -100,7 +101,7 @@ async fn read(
             let capacity = capacity_for(&buffer, received, expected);
             share.grow_to(capacity)?;
             buffer.reserve_exact(capacity - buffer.len());
-            buffer.extend_from_slice(&std::mem::take(&mut first));
+            buffer.extend_from_slice(&mem::take(&mut first));
             buffer.extend_from_slice(&piece);
         }
     }
@@ -124,6 +125,10 @@ fn capacity_for(buffer: &Vec<u8>, needed: usize, expected: usize) -> usize {
 /// How a body arrives: in pieces, with pauses.
 struct Arrival {
     silence: Duration,
+    /// A request is handled before the first piece of its body is handed over, and the dispatcher
+    /// asks once more after that. Only then is it known whether there is anything to wait for, and
+    /// nearly always there isn't.
+    was_asked: bool,
     idle: IdleTimer,
     /// When it was first waited for.
     since: Option<Instant>,
@@ -133,6 +138,7 @@ impl Arrival {
     fn new(silence: Duration) -> Self {
         Self {
             silence,
+            was_asked: false,
             idle: IdleTimer::new(silence),
             since: None,
         }
@@ -144,6 +150,7 @@ impl Arrival {
                 self.idle.stop();
                 Poll::Ready(piece.transpose().map_err(|error| unreadable(&error)))
             }
+            Poll::Pending if !mem::replace(&mut self.was_asked, true) => Poll::Pending,
             Poll::Pending => {
                 self.since.get_or_insert_with(Instant::now);
                 let ran_out = self.idle.poll(cx);
@@ -272,6 +279,7 @@ mod tests {
         let silence = Duration::from_secs(30);
         let arrival = |seconds| Arrival {
             silence,
+            was_asked: true,
             idle: IdleTimer::new(silence),
             since: Instant::now().checked_sub(Duration::from_secs(seconds)),
         };

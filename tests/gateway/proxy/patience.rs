@@ -72,6 +72,32 @@ async fn an_answer_that_takes_longer_than_a_head_may_is_no_slow_head() {
 }
 
 #[actix_rt::test]
+async fn a_body_of_which_nothing_comes_is_given_up() {
+    let scene = Scene::start_with(&[("CLIENT_BODY_TIMEOUT", "200ms")]).await;
+    let head = scene.post(PATH).header("Content-Length", "10");
+    for requests_before in 0..3 {
+        let mut client = scene.connect().await;
+        for _ in 0..requests_before {
+            scene.provider.next(Answer::json(200, "{}"));
+            assert_eq!(client.exchange(&scene.request(BODY)).await.status(), 200);
+        }
+        client.send(head.head_bytes()).await.unwrap();
+        let response = client.read_response().await;
+        refused(&response, 408, "request_timeout");
+    }
+    // Right behind a request that is still being answered.
+    let (answer, feed) = Answer::live();
+    scene.provider.next(answer);
+    let mut client = scene.connect().await;
+    let both = [scene.request(BODY).to_bytes(), head.head_bytes()].concat();
+    client.send(both).await.unwrap();
+    feed.stream_head();
+    feed.end_chunks();
+    assert_eq!(client.read_response().await.status(), 200);
+    refused(&client.read_response().await, 408, "request_timeout");
+}
+
+#[actix_rt::test]
 async fn a_body_that_trickles_is_given_up() {
     let scene = Scene::start_with(&[("CLIENT_BODY_TIMEOUT", "200ms")]).await;
     let head = scene.post(PATH).header("Content-Length", "1000000");
