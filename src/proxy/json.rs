@@ -245,9 +245,30 @@ impl Scanner<'_> {
 }
 
 /// How many bytes from the start on stand for themselves in a string: none is a quote, a backslash
-/// or a control character. Nearly all of a large request is such runs, so eight bytes are looked
-/// at at once (<https://graphics.stanford.edu/~seander/bithacks.html#ZeroInWord>).
+/// or a control character. Nearly all of a large request is such runs, so many bytes are looked at
+/// at once.
 fn plain_run(bytes: &[u8]) -> usize {
+    const STRIDE: usize = 32;
+    let (strides, _) = bytes.as_chunks::<STRIDE>();
+    let plain = strides.iter().take_while(|stride| !has_special(stride));
+    let run = plain.count() * STRIDE;
+    run + short_plain_run(&bytes[run..])
+}
+
+/// Without a branch, so that the compiler makes vector instructions of it.
+fn has_special<const LENGTH: usize>(bytes: &[u8; LENGTH]) -> bool {
+    let found = bytes
+        .iter()
+        .fold(0, |found, byte| found | u8::from(is_special(*byte)));
+    found != 0
+}
+
+fn is_special(byte: u8) -> bool {
+    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
+}
+
+/// Eight bytes at once (<https://graphics.stanford.edu/~seander/bithacks.html#ZeroInWord>).
+fn short_plain_run(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGH_BITS: u64 = ONES << 7;
     let zero_bytes = |word: u64| word.wrapping_sub(ONES) & !word;
@@ -265,9 +286,9 @@ fn plain_run(bytes: &[u8]) -> usize {
         }
         run += eight.len();
     }
-    let is_special = |byte: &u8| matches!(byte, 0..0x20 | b'"' | b'\\');
     let rest = &bytes[run..];
-    run + rest.iter().position(is_special).unwrap_or(rest.len())
+    let special = rest.iter().position(|byte| is_special(*byte));
+    run + special.unwrap_or(rest.len())
 }
 
 #[cfg(test)]
@@ -413,8 +434,8 @@ mod tests {
     #[test]
     fn a_special_byte_ends_a_run_wherever_it_is() {
         for special in [b'"', b'\\', 0, 0x1f] {
-            for position in 0..20 {
-                let mut bytes = vec![b'\x7f'; 24];
+            for position in 0..100 {
+                let mut bytes = vec![b'\x7f'; 104];
                 bytes[position] = special;
                 // A neighbour that differs from a special byte in one bit must not end the run.
                 bytes[position + 1] = special ^ 1;
