@@ -4,7 +4,6 @@ use std::{
     cell::Cell,
     fmt,
     future::{Ready, ready},
-    hash::{BuildHasher, RandomState},
     rc::Rc,
 };
 
@@ -43,25 +42,40 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// Numbers requests and hides the count behind a keyed hash: 128 bits that look random, without
-/// asking the operating system for randomness each time.
-#[derive(Clone, Debug, Default)]
+/// Numbers requests from a random start on, and mixes the numbers: 128 bits that look random,
+/// without asking the operating system for randomness each time.
+#[derive(Clone, Debug)]
 struct Sequence {
-    key: RandomState,
+    start: [u64; 2],
     count: Rc<Cell<u64>>,
+}
+
+impl Default for Sequence {
+    fn default() -> Self {
+        let (high, low) = Uuid::new_v4().as_u64_pair();
+        Self {
+            start: [high, low],
+            count: Rc::default(),
+        }
+    }
 }
 
 impl Sequence {
     fn next(&self) -> RequestId {
         let number = self.count.get();
         self.count.set(number.wrapping_add(1));
-        let high = self.key.hash_one((number, 0_u8)).to_be_bytes();
-        let low = self.key.hash_one((number, 1_u8)).to_be_bytes();
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&high);
-        bytes[8..].copy_from_slice(&low);
-        RequestId(Builder::from_random_bytes(bytes).into_uuid())
+        let [high, low] = self.start.map(|start| mix(start.wrapping_add(number)));
+        let random = u128::from(high) << 64 | u128::from(low);
+        RequestId(Builder::from_random_bytes(random.to_be_bytes()).into_uuid())
     }
+}
+
+/// Another number for each number, without a pattern that the eye could see: the finalizer of
+/// SplitMix64 (<https://doi.org/10.1145/2714064.2660195>).
+fn mix(number: u64) -> u64 {
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
 }
 
 /// Middleware for the whole app: gives each request an id and sets it on the response, over one
