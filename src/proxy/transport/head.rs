@@ -1,6 +1,6 @@
 //! Reads the head of a response and writes it anew for awc, with one framing that both agree on.
 
-use std::{io::Write, mem::MaybeUninit};
+use std::mem::MaybeUninit;
 
 use httparse::{Header, ParserConfig, Status};
 
@@ -166,12 +166,17 @@ fn number(digits: &[u8]) -> Result<u64, &'static str> {
 /// connection, but takes an HTTP/1.1 answer without framing for an empty one.
 fn write(head: &FinalHead, headers: &[Header<'_>], out: &mut Vec<u8>) -> Result<(), &'static str> {
     let minor = u8::from(head.body != Body::UntilClose);
-    put(out, format_args!("HTTP/1.{minor} {} \r\n", head.status));
+    out.extend_from_slice(b"HTTP/1.");
+    put_number(out, minor.into());
+    out.push(b' ');
+    put_number(out, head.status.into());
+    out.extend_from_slice(b" \r\n");
+    let has_options = connection_options(headers).next().is_some();
     for header in headers {
         if header.name.len() > MAX_NAME_BYTES {
             return Err("header name too long");
         }
-        if is_passed_on(header, headers) {
+        if is_passed_on(header) && !(has_options && is_option(header, headers)) {
             out.extend_from_slice(header.name.as_bytes());
             out.extend_from_slice(b": ");
             out.extend_from_slice(header.value);
@@ -180,7 +185,11 @@ fn write(head: &FinalHead, headers: &[Header<'_>], out: &mut Vec<u8>) -> Result<
     }
     match head.body {
         _ if has_no_body(head.status) => {}
-        Body::Length(length) => put(out, format_args!("content-length: {length}\r\n")),
+        Body::Length(length) => {
+            out.extend_from_slice(b"content-length: ");
+            put_number(out, length);
+            out.extend_from_slice(b"\r\n");
+        }
         Body::Chunked(_) => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         Body::UntilClose => {}
     }
@@ -191,17 +200,20 @@ fn write(head: &FinalHead, headers: &[Header<'_>], out: &mut Vec<u8>) -> Result<
     Ok(())
 }
 
-fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    // Writing to a Vec can't fail.
-    let _ = out.write_fmt(text);
+fn put_number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
-fn is_passed_on(header: &Header<'_>, headers: &[Header<'_>]) -> bool {
-    let name = header.name.as_bytes();
+fn is_passed_on(header: &Header<'_>) -> bool {
     !NOT_PASSED_ON
         .iter()
-        .any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
-        && !connection_options(headers).any(|option| option.eq_ignore_ascii_case(name))
+        .any(|known| header.name.eq_ignore_ascii_case(known))
+}
+
+/// Whether `Connection` names this header as one that ends here.
+fn is_option(header: &Header<'_>, headers: &[Header<'_>]) -> bool {
+    let name = header.name.as_bytes();
+    connection_options(headers).any(|option| option.eq_ignore_ascii_case(name))
 }
 
 fn connection_options<'h>(headers: &'h [Header<'h>]) -> impl Iterator<Item = &'h [u8]> {

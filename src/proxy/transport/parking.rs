@@ -5,10 +5,11 @@
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
     rc::Rc,
     time::{Duration, Instant},
 };
+
+use slab::Slab;
 
 use super::{answer::Answer, socket::Socket};
 
@@ -23,8 +24,8 @@ pub(super) struct Parking {
 }
 
 struct Places {
-    taken: HashMap<u64, Place>,
-    next: u64,
+    /// By the numbers of the tickets. What was swept away leaves a gap until its ticket goes.
+    taken: Slab<Option<Place>>,
     swept: Instant,
 }
 
@@ -37,8 +38,7 @@ struct Place {
 impl Parking {
     pub(super) fn new(longest: Duration, sweep_every: Duration) -> Rc<Self> {
         let places = Places {
-            taken: HashMap::new(),
-            next: 0,
+            taken: Slab::new(),
             swept: Instant::now(),
         };
         Rc::new(Self {
@@ -54,27 +54,25 @@ impl Parking {
         let places = &mut *self.places.borrow_mut();
         if since.duration_since(places.swept) >= self.sweep_every {
             places.swept = since;
-            places
-                .taken
-                .retain(|_, place| place.is_good(since, self.longest));
+            for (_, place) in &mut places.taken {
+                place.take_if(|place| !place.is_good(since, self.longest));
+            }
         }
-        let number = places.next;
-        places.next += 1;
         let place = Place {
             socket,
             answer,
             since,
         };
-        places.taken.insert(number, place);
         Parked {
             parking: Rc::clone(self),
-            number,
+            number: places.taken.insert(Some(place)),
         }
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.places.borrow().taken.len()
+        let taken = &self.places.borrow().taken;
+        taken.iter().filter(|(_, place)| place.is_some()).count()
     }
 }
 
@@ -87,19 +85,21 @@ impl Place {
 /// The right to take a connection out again. Dropped, it closes the connection.
 pub(super) struct Parked {
     parking: Rc<Parking>,
-    number: u64,
+    number: usize,
 }
 
 impl Parked {
     /// None if the connection was swept away meanwhile.
     pub(super) fn take(&self) -> Option<(Socket, Answer)> {
-        let place = self.parking.places.borrow_mut().taken.remove(&self.number);
+        let place = self.parking.places.borrow_mut().taken[self.number].take();
         place.map(|place| (place.socket, place.answer))
     }
 }
 
 impl Drop for Parked {
     fn drop(&mut self) {
-        drop(self.take());
+        let place = self.parking.places.borrow_mut().taken.remove(self.number);
+        // After the borrow has ended: closing a connection is nobody's business here.
+        drop(place);
     }
 }
