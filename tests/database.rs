@@ -8,7 +8,7 @@
 #[allow(dead_code, reason = "the gateway's own tests use the rest")]
 mod storage;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
 use llm_gateway::{
     Settings,
@@ -20,10 +20,6 @@ use llm_gateway::{
         Page, StorageError,
         database::{self, Batch, Database, Delta, Entry, Stamp},
     },
-};
-use sqlx::{
-    ConnectOptions as _, Connection as _, PgConnection, migrate::Migrator,
-    sqlite::SqliteConnectOptions,
 };
 use storage::TestStorage;
 use tokio::sync::mpsc;
@@ -139,36 +135,11 @@ fn entries(delta: Delta) -> Told {
     }
 }
 
-/// Makes the tables what they were when `version` was the newest migration.
-async fn migrate_to(storage: &TestStorage, version: i64) {
-    let migrations = |kind: &str| format!("{}/migrations/{kind}", env!("CARGO_MANIFEST_DIR"));
-    match storage {
-        TestStorage::Sqlite { folder } => {
-            std::fs::create_dir_all(folder).unwrap();
-            let options = SqliteConnectOptions::new().filename(folder.join("gateway.db"));
-            let mut connection = options.create_if_missing(true).connect().await.unwrap();
-            let migrations = Migrator::new(Path::new(&migrations("sqlite")))
-                .await
-                .unwrap();
-            migrations.run_to(version, &mut connection).await.unwrap();
-            connection.close().await.unwrap();
-        }
-        TestStorage::Postgres { .. } => {
-            let mut connection = PgConnection::connect(&storage.url()).await.unwrap();
-            let migrations = Migrator::new(Path::new(&migrations("postgres")))
-                .await
-                .unwrap();
-            migrations.run_to(version, &mut connection).await.unwrap();
-            connection.close().await.unwrap();
-        }
-    }
-}
-
 /// The tables as every release has left them since the first; what they hold outlives an upgrade.
 #[actix_rt::test]
 async fn a_database_of_the_first_release_is_migrated_with_its_contents() {
     let storage = TestStorage::new().await;
-    migrate_to(&storage, 1).await;
+    storage.migrate_to(1).await;
     let insert = match storage {
         TestStorage::Sqlite { .. } => {
             "INSERT INTO providers (id, name, kind, base_url, api_key) VALUES \
@@ -189,6 +160,85 @@ async fn a_database_of_the_first_release_is_migrated_with_its_contents() {
     assert_eq!(old.headers.opened(), Some(&FixedHeaders::default()));
     assert_eq!(old.timeouts, Timeouts::default());
     database.close().await;
+}
+
+/// Writes into the list of migrations what a newer version would have.
+async fn apply_newer(storage: &TestStorage, statement: &'static str) {
+    open(storage).prepare().await.unwrap();
+    storage.execute(statement).await;
+}
+
+#[actix_rt::test]
+async fn a_database_of_a_newer_version_is_used_where_nothing_was_taken_away() {
+    let storage = TestStorage::new().await;
+    apply_newer(
+        &storage,
+        "ALTER TABLE providers ADD COLUMN notes TEXT NOT NULL DEFAULT ''; \
+         INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         VALUES (9001, 'notes', TRUE, '', 0), (9002, 'needs 0003 drop something', TRUE, '', 0)",
+    )
+    .await;
+    let database = open(&storage);
+    database.prepare().await.unwrap();
+    let by = Actor::default();
+    let created = database.create_provider(&by, new_provider("p"));
+    let id = created.await.unwrap().value.id;
+    assert!(database.provider(id).await.unwrap().is_some());
+    database.close().await;
+}
+
+#[actix_rt::test]
+async fn a_database_that_needs_a_newer_version_is_refused() {
+    let storage = TestStorage::new().await;
+    apply_newer(
+        &storage,
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         VALUES (9001, 'notes', TRUE, '', 0), (9002, 'needs 9001 drop something', TRUE, '', 0)",
+    )
+    .await;
+    let refused = open(&storage).prepare().await.unwrap_err();
+    let StorageError::Broken { reason } = &refused else {
+        panic!("{refused:?}");
+    };
+    assert!(
+        reason.contains("migration 9002") && reason.contains("knows migration 9001"),
+        "{reason}"
+    );
+}
+
+/// What takes something away from the program before it says so in its file's name. The words are
+/// those by which PostgreSQL does it: with SQLite no two versions run side by side.
+#[test]
+fn a_migration_that_takes_something_away_says_whom_it_needs() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/postgres");
+    let files: Vec<_> = fs::read_dir(folder).unwrap().collect();
+    assert!(!files.is_empty());
+    for file in files {
+        let file = file.unwrap();
+        let name = file.file_name().into_string().unwrap();
+        let text = fs::read_to_string(file.path()).unwrap().to_uppercase();
+        let taking = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("--"))
+            .find(|line| takes_away(line));
+        assert!(
+            name[4..].starts_with("_needs_") || taking.is_none(),
+            "{name} takes something away, and isn't called NNNN_needs_NNNN_…: {taking:?}"
+        );
+    }
+}
+
+fn takes_away(line: &str) -> bool {
+    let words = [
+        "DROP TABLE",
+        "DROP COLUMN",
+        "DROP FUNCTION",
+        "RENAME ",
+        "SET NOT NULL",
+        " TYPE ",
+    ];
+    let has = |word: &str| line.contains(word);
+    words.into_iter().any(has) || (has("ADD COLUMN") && has("NOT NULL") && !has("DEFAULT"))
 }
 
 #[actix_rt::test]

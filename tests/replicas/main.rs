@@ -12,3 +12,4 @@ mod site;
 #[path = "../gateway/support/mod.rs"]
 #[allow(dead_code, reason = "the gateway's own tests use the rest")]
 mod support;
+mod upgrades;

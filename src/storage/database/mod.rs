@@ -10,6 +10,7 @@ mod postgres;
 mod providers;
 mod queries;
 mod rows;
+mod schema;
 mod sql;
 mod sqlite;
 

@@ -20,6 +20,7 @@ use url::Url;
 
 use super::{
     Result, Stamp, StorageError,
+    schema::migration_failure,
     sql::{Dialect, PATIENCE, Sql, failure, unavailable, within},
 };
 use crate::{
@@ -27,9 +28,11 @@ use crate::{
     storage::pem,
 };
 
-/// Without sqlx's own lock, which belongs to a session.
+/// Without sqlx's own lock, which belongs to a session. A database of a newer version is
+/// [`Sql::check_schema`]'s business.
 static MIGRATIONS: Migrator = Migrator {
     locking: false,
+    ignore_missing: true,
     ..sqlx::migrate!("migrations/postgres")
 };
 
@@ -39,6 +42,12 @@ const MIGRATION_LIMIT: Duration = Duration::from_secs(60);
 /// Held until the transaction ends, in whatever session a pooler runs it. The number is any that
 /// others are unlikely to use in this database.
 const LOCK_MIGRATIONS: &str = "SELECT pg_advisory_xact_lock(7811600942345511)";
+/// Once that is held: the longest that a migration may wait for a table, behind a `pg_dump` for
+/// example. Every look-up queues behind it meanwhile, and they have `DATABASE_TIMEOUT`, 2 s by
+/// default. It is tried again in the background. And nobody need hear at every start that the list of
+/// migrations is there already.
+const FOR_MIGRATIONS: &str =
+    "SET LOCAL lock_timeout = '1s'; SET LOCAL client_min_messages = 'warning'";
 /// What every session is asked to start with, to tell a server from a pooler: the server complies,
 /// a pooler refuses or ignores it, because the session that it lends out has begun already. It
 /// formats floating-point numbers, of which there are none here, in a way that nobody wants.
@@ -49,6 +58,11 @@ const TRUST_SYSTEM: &str = "system";
 const CHANNEL: &str = "llm_gateway_changes";
 /// "invalid_catalog_name": the server is there, the database isn't.
 const NO_SUCH_DATABASE: &str = "3D000";
+/// How a server refuses to create a database that another replica is creating, or has just created:
+/// "unique_violation", "duplicate_database", "object_in_use" (the template).
+const BEING_CREATED: [&str; 3] = ["23505", "42P04", "55006"];
+/// "lock_not_available": somebody else has held it for longer than we wait.
+const LOCKED: &str = "55P03";
 
 pub(super) fn open(settings: &DatabaseSettings) -> Result<Sql<Postgres>> {
     check_files("DATABASE_URL", address(&settings.url)?)?;
@@ -173,6 +187,7 @@ async fn direct(settings: &DatabaseSettings, limit: Duration) -> sqlx::Result<Pg
 async fn migrate(connection: &mut PgConnection) -> std::result::Result<(), MigrateError> {
     let mut transaction = connection.begin().await?;
     transaction.execute(raw_sql(LOCK_MIGRATIONS)).await?;
+    transaction.execute(raw_sql(FOR_MIGRATIONS)).await?;
     let migrated = MIGRATIONS.run_direct(None, &mut *transaction, false).await;
     // A pooler's next client must not find them.
     transaction.clear_cached_statements().await?;
@@ -198,8 +213,20 @@ async fn greet(sql: &Sql<Postgres>) -> sqlx::Result<()> {
     Ok(())
 }
 
-fn is_missing(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some(NO_SUCH_DATABASE))
+fn has_code(error: &sqlx::Error, codes: &[&str]) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| codes.contains(&&*code))
+}
+
+/// Creates the database. Where another replica is at it, that is an outage: it is tried again.
+async fn create(url: &DatabaseUrl) -> Result<()> {
+    let url = options(url)?.to_url_lossy();
+    match Postgres::create_database(url.as_str()).await {
+        Err(error) if has_code(&error, &BEING_CREATED) => {
+            Err(unavailable("another process is creating the database"))
+        }
+        created => created.map_err(failure::<Postgres>),
+    }
 }
 
 /// Names are of any script. In a database that can't hold them all, one that it can't hold would
@@ -239,18 +266,18 @@ impl Dialect for Postgres {
         ["08", "28", "3D", "25", "40", "53", "57", "58"]
             .iter()
             .any(|class| code.starts_with(class))
+            || code == LOCKED
+    }
+
+    fn migrations() -> &'static Migrator {
+        &MIGRATIONS
     }
 
     async fn prepare(sql: &Sql<Self>) -> Result<()> {
         let limit = sql.settings.timeout;
         let pool = match direct(&sql.settings, limit).await {
-            Err(error) if is_missing(&error) => {
-                let url = options(&sql.settings.listen_url)?.to_url_lossy();
-                let create = async {
-                    let created = Postgres::create_database(url.as_str()).await;
-                    created.map_err(failure::<Self>)
-                };
-                within(PATIENCE, create).await?;
+            Err(error) if has_code(&error, &[NO_SUCH_DATABASE]) => {
+                within(PATIENCE, create(&sql.settings.listen_url)).await?;
                 direct(&sql.settings, limit).await
             }
             result => result,
@@ -262,12 +289,7 @@ impl Dialect for Postgres {
             let migrated = migrate(&mut connection).await;
             // Without a word of farewell the server would log an error; without an answer, so be it.
             let _ = connection.close().await;
-            migrated.map_err(|error| match error {
-                MigrateError::Execute(error) => failure::<Self>(error),
-                error => StorageError::Broken {
-                    reason: format!("migration: {error}"),
-                },
-            })
+            migrated.map_err(migration_failure::<Self>)
         };
         within(MIGRATION_LIMIT, migrate).await?;
         greet(sql).await.map_err(failure::<Self>)

@@ -28,6 +28,7 @@ fn done<T>(committed: Option<Committed<T>>) -> Result<Committed<T>> {
 for_every_driver! { async_trait; impl (Database) {
     async fn prepare(&self) -> Result<()> {
         DB::prepare(self).await?;
+        self.check_schema().await?;
         self.settle_encryption().await?;
         self.prepared.store(true, Ordering::Release);
         Ok(())
@@ -284,6 +285,7 @@ for_every_driver! { async_trait; impl (Database) {
 
     async fn rotate_encryption_key(&self, target: Target) -> Result<Resealed> {
         DB::prepare(self).await?;
+        self.check_schema().await?;
         self.reseal_all(target).await
     }
 

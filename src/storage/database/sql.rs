@@ -15,6 +15,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 use sqlx::{
     Connection, Database as Driver, FromRow, Pool, SqlSafeStr, Transaction,
     database::HasStatementCache,
+    migrate::Migrator,
     pool::PoolConnection,
     query::{Query, QueryAs, QueryScalar},
 };
@@ -45,6 +46,8 @@ pub(super) trait Dialect: Driver + HasStatementCache {
 
     /// Whether a failure is one of the server or the way to it, and not of what was asked.
     fn is_outage(code: &str) -> bool;
+    /// What this program knows to make of the tables.
+    fn migrations() -> &'static Migrator;
     /// Creates what is missing and migrates.
     async fn prepare(sql: &Sql<Self>) -> Result<()>;
     /// Removes what the database's own files still hold of values that were overwritten, as far as

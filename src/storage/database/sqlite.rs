@@ -11,11 +11,16 @@ use sqlx::{
 
 use super::{
     Listener, Result, StorageError,
+    schema::migration_failure,
     sql::{Dialect, Sql, failure},
 };
 use crate::settings::DatabaseSettings;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+/// A database of a newer version is [`Sql::check_schema`]'s business.
+static MIGRATIONS: Migrator = Migrator {
+    ignore_missing: true,
+    ..sqlx::migrate!("migrations/sqlite")
+};
 
 /// How long a writer waits for another one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -88,6 +93,10 @@ impl Dialect for Sqlite {
         matches!(primary, 5 | 6 | 8 | 10 | 13 | 14)
     }
 
+    fn migrations() -> &'static Migrator {
+        &MIGRATIONS
+    }
+
     async fn prepare(sql: &Sql<Self>) -> Result<()> {
         let _lock = lock_migrations(sql)
             .await
@@ -97,12 +106,7 @@ impl Dialect for Sqlite {
         MIGRATIONS
             .run(&sql.pool)
             .await
-            .map_err(|error| match error {
-                sqlx::migrate::MigrateError::Execute(error) => failure::<Self>(error),
-                error => StorageError::Broken {
-                    reason: format!("migration: {error}"),
-                },
-            })
+            .map_err(migration_failure::<Self>)
     }
 
     /// Rows leave what they were in free parts of pages and in the write-ahead log.
