@@ -4,6 +4,8 @@
 // Tests may panic, and they run tasks of their own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+#[path = "replicas/older.rs"]
+mod older;
 #[path = "gateway/support/storage.rs"]
 #[allow(dead_code, reason = "the gateway's own tests use the rest")]
 mod storage;
@@ -21,6 +23,7 @@ use llm_gateway::{
         database::{self, Batch, Database, Delta, Entry, Stamp},
     },
 };
+use older::migrate_to;
 use storage::TestStorage;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -139,7 +142,7 @@ fn entries(delta: Delta) -> Told {
 #[actix_rt::test]
 async fn a_database_of_the_first_release_is_migrated_with_its_contents() {
     let storage = TestStorage::new().await;
-    storage.migrate_to(1).await;
+    migrate_to(&storage, 1).await;
     let insert = match storage {
         TestStorage::Sqlite { .. } => {
             "INSERT INTO providers (id, name, kind, base_url, api_key) VALUES \

@@ -7,9 +7,12 @@
 
 mod cable;
 mod caches;
+mod older;
 mod outages;
 mod site;
 #[path = "../gateway/support/mod.rs"]
 #[allow(dead_code, reason = "the gateway's own tests use the rest")]
 mod support;
 mod upgrades;
+
+use support::storage;

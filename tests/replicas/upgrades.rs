@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use sqlx::{Connection as _, Executor as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::time::timeout;
 
 use crate::{
+    older::migrate_to,
     site::Site,
     support::{client::Request, gateway::TestGateway, soon, storage::TestStorage},
 };
@@ -15,6 +16,17 @@ use crate::{
 const AT_ONCE: usize = 8;
 /// `DATABASE_TIMEOUT` by default.
 const LOOK_UP_LIMIT: Duration = Duration::from_secs(2);
+
+/// PostgreSQL and Redis, and no database there yet.
+async fn to_be_created() -> TestStorage {
+    let storage = TestStorage::postgres().await;
+    if let TestStorage::Postgres { server, name, .. } = &storage {
+        let mut connection = PgConnection::connect(server).await.unwrap();
+        let statement = AssertSqlSafe(format!("DROP DATABASE {name}"));
+        connection.execute(statement).await.unwrap();
+    }
+    storage
+}
 
 async fn start_together(storage: TestStorage) -> Vec<TestGateway> {
     let storage = Arc::new(storage);
@@ -51,14 +63,14 @@ async fn replicas_that_start_at_once_on_an_empty_database_migrate_it_once() {
 
 #[actix_web::test]
 async fn replicas_that_start_at_once_on_an_empty_server_create_their_database_once() {
-    let gateways = start_together(TestStorage::to_be_created().await).await;
+    let gateways = start_together(to_be_created().await).await;
     all_work(&gateways).await;
 }
 
 #[actix_web::test]
 async fn a_migration_that_waits_for_a_table_holds_up_no_look_up_for_long() {
     let storage = TestStorage::postgres().await;
-    storage.migrate_to(1).await;
+    migrate_to(&storage, 1).await;
     let mut backup = PgConnection::connect(&storage.url()).await.unwrap();
     // As `pg_dump` does, for as long as it takes.
     let mut transaction = backup.begin().await.unwrap();

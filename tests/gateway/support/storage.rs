@@ -3,15 +3,11 @@
 //! takes its servers from `DATABASE_URL` and `REDIS_URL`. With `GATEWAY_TEST_POOLER` set to the
 //! address of a pooler, PostgreSQL is reached through that.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    thread,
-};
+use std::{env, fs, path::PathBuf, thread};
 
 use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection,
-    migrate::Migrator, raw_sql, sqlite::SqliteConnectOptions,
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection, raw_sql,
+    sqlite::SqliteConnectOptions,
 };
 use uuid::Uuid;
 
@@ -57,35 +53,6 @@ impl TestStorage {
             name,
             redis,
             is_given: false,
-        }
-    }
-
-    /// PostgreSQL and Redis, and no database there yet.
-    pub(crate) async fn to_be_created() -> Self {
-        let storage = Self::postgres().await;
-        if let Self::Postgres { server, name, .. } = &storage {
-            run(server, format!("DROP DATABASE {name}")).await;
-        }
-        storage
-    }
-
-    /// Makes the tables what they were when `version` was the newest migration.
-    pub(crate) async fn migrate_to(&self, version: i64) {
-        match self {
-            Self::Sqlite { folder } => {
-                fs::create_dir_all(folder).unwrap();
-                let options = SqliteConnectOptions::new().filename(folder.join("gateway.db"));
-                let mut connection = options.create_if_missing(true).connect().await.unwrap();
-                let migrations = migrations("sqlite").await;
-                migrations.run_to(version, &mut connection).await.unwrap();
-                connection.close().await.unwrap();
-            }
-            Self::Postgres { .. } => {
-                let mut connection = PgConnection::connect(&self.url()).await.unwrap();
-                let migrations = migrations("postgres").await;
-                migrations.run_to(version, &mut connection).await.unwrap();
-                connection.close().await.unwrap();
-            }
         }
     }
 
@@ -150,13 +117,6 @@ impl TestStorage {
             Self::Postgres { server, name, .. } => named(server, name),
         }
     }
-}
-
-async fn migrations(kind: &str) -> Migrator {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("migrations")
-        .join(kind);
-    Migrator::new(folder.as_path()).await.unwrap()
 }
 
 /// The address of one database of a server.
