@@ -11,8 +11,9 @@ use std::{
 };
 
 use actix_web::{
-    App,
+    App, Resource,
     dev::Server,
+    middleware::from_fn,
     web::{self, Data, ServiceConfig},
 };
 use derive_more::{Display, Error, From};
@@ -26,10 +27,11 @@ use tokio::time::sleep;
 use crate::{
     admin::{self, AdminGuard},
     domain::{AdminKeyId, AdminKeys},
-    endpoints::unknown_url,
+    endpoints::{get, resource, unknown_url},
     health,
+    metrics::{self, Metrics},
     proxy::{
-        self, BodyLimits, BufferedBytes, Limits, Overload, Upstream,
+        self, BodyLimits, BufferedBytes, Limits, Overload, Refusals, Upstream,
         transport::{client_config, trusted_roots},
     },
     request_id::RequestIds,
@@ -47,6 +49,7 @@ pub struct Application {
     storage: Storage,
     address: SocketAddr,
     admin_address: Option<SocketAddr>,
+    metrics_address: Option<SocketAddr>,
     draining: Draining,
     drain_delay: Duration,
 }
@@ -90,19 +93,22 @@ impl Application {
         let certificate = certificate.map_err(ApplicationError::Certificate)?;
         let listener = bind(settings.listen_addr)?;
         let admin_listener = settings.admin_listen_addr.map(bind).transpose()?;
+        let metrics_listener = settings.metrics_addr.map(bind).transpose()?;
         let address = listener.local_addr()?;
-        let admin_address = admin_listener.as_ref().map(TcpListener::local_addr);
-        let admin_address = admin_address.transpose()?;
+        let admin_address = address_of(admin_listener.as_ref())?;
+        let metrics_address = address_of(metrics_listener.as_ref())?;
         log_choices(&settings);
         for warning in settings.warnings() {
             log::warn!("{warning}");
         }
+        let metrics = Metrics::default();
         let storage = Storage::open(&settings).await?;
         let draining = Draining::default();
         let shared = Shared {
             storage: storage.clone(),
             draining: draining.clone(),
             operators: Operators::new(&settings),
+            metrics,
             tls: tls_config(certificate.as_ref())?,
             way_upstream: WayUpstream {
                 settings: settings.upstream.clone(),
@@ -111,17 +117,28 @@ impl Application {
         };
         let drain_delay = settings.drain_delay;
         let mut servers = Vec::new();
-        if let Some(listener) = admin_listener {
-            servers.push(serve_operators(listener, &settings, shared.clone())?);
+        if let Some(listener) = metrics_listener {
+            servers.push(serve_aside(
+                listener,
+                &settings,
+                &shared,
+                Shared::show_metrics,
+            )?);
         }
-        let serves_operators = servers.is_empty();
-        servers.push(serve(listener, settings, shared, serves_operators)?);
+        if let Some(listener) = admin_listener {
+            let operators = |shared: &Shared, app: &mut ServiceConfig| {
+                shared.serve_operators(app, shared.way_upstream.open());
+            };
+            servers.push(serve_aside(listener, &settings, &shared, operators)?);
+        }
+        servers.push(serve(listener, settings, shared)?);
         Ok(Self {
             servers,
             certificate,
             storage,
             address,
             admin_address,
+            metrics_address,
             draining,
             drain_delay,
         })
@@ -142,6 +159,9 @@ impl Application {
     pub async fn run_until_stopped(self, mut stop: StopSignal) -> Result<(), ApplicationError> {
         if let Some(address) = self.admin_address {
             log::info!("operators are served on {address} alone");
+        }
+        if let Some(address) = self.metrics_address {
+            log::info!("metrics are served on {address} alone");
         }
         log::info!("listening on {}", self.address);
         let handles: Vec<_> = self.servers.iter().map(Server::handle).collect();
@@ -227,6 +247,10 @@ fn bind(address: SocketAddr) -> Result<TcpListener, ApplicationError> {
     TcpListener::bind(address).map_err(|source| ApplicationError::Listen { address, source })
 }
 
+fn address_of(listener: Option<&TcpListener>) -> io::Result<Option<SocketAddr>> {
+    listener.map(TcpListener::local_addr).transpose()
+}
+
 fn tls_config(certificate: Option<&Arc<Certificate>>) -> io::Result<Option<Arc<ServerConfig>>> {
     let config = certificate.map(Certificate::server_config).transpose();
     config.map_err(io::Error::other)
@@ -239,12 +263,13 @@ async fn watch(certificate: Option<Arc<Certificate>>) -> Infallible {
     }
 }
 
-/// What both servers have in common.
+/// What all servers have in common.
 #[derive(Clone)]
 struct Shared {
     storage: Storage,
     draining: Draining,
     operators: Operators,
+    metrics: Metrics,
     tls: Option<Arc<ServerConfig>>,
     way_upstream: WayUpstream,
 }
@@ -268,6 +293,32 @@ impl Shared {
             .app_data(Data::new(self.draining.clone()))
             .configure(health::configure);
     }
+
+    /// What operators use. They try providers out, so they need a way upstream too.
+    fn serve_operators(&self, app: &mut ServiceConfig, upstream: Data<Upstream>) {
+        let guard = &self.operators.guard;
+        if self.operators.see_metrics {
+            let guard = Arc::clone(guard);
+            let guarded = from_fn(move |request, next| {
+                admin::require_admin_key(Arc::clone(&guard), request, next)
+            });
+            let metrics = Data::new(self.metrics.clone());
+            app.app_data(metrics)
+                .service(metrics_resource().wrap(guarded));
+        }
+        app.app_data(upstream)
+            .service(admin::scope(Arc::clone(guard)));
+    }
+
+    /// On an address of its own, where whoever comes may see them.
+    fn show_metrics(&self, app: &mut ServiceConfig) {
+        app.app_data(Data::new(self.metrics.clone()))
+            .service(metrics_resource());
+    }
+}
+
+fn metrics_resource() -> Resource {
+    resource("/metrics", "GET, HEAD").route(get().to(metrics::show))
 }
 
 /// What operators use: on `ADMIN_LISTEN_ADDR` alone where that is set, and on `LISTEN_ADDR`
@@ -275,19 +326,18 @@ impl Shared {
 #[derive(Clone)]
 struct Operators {
     guard: Arc<AdminGuard>,
+    are_elsewhere: bool,
+    /// Unless `METRICS_ADDR` shows them.
+    see_metrics: bool,
 }
 
 impl Operators {
     fn new(settings: &Settings) -> Self {
         Self {
             guard: Arc::new(AdminGuard::new(settings.admin_keys.clone())),
+            are_elsewhere: settings.admin_listen_addr.is_some(),
+            see_metrics: settings.metrics_addr.is_none(),
         }
-    }
-
-    /// Operators try providers out, so they need a way upstream too.
-    fn configure(&self, app: &mut ServiceConfig, upstream: Data<Upstream>) {
-        app.app_data(upstream)
-            .service(admin::scope(Arc::clone(&self.guard)));
     }
 }
 
@@ -295,10 +345,12 @@ impl Operators {
 const OPERATOR_WORKERS: usize = 1;
 const OPERATOR_CONNECTIONS: usize = 256;
 
-fn serve_operators(
+/// Serves what `configure` adds, and nothing of the data path.
+fn serve_aside(
     listener: TcpListener,
     settings: &Settings,
-    shared: Shared,
+    shared: &Shared,
+    configure: impl Fn(&Shared, &mut ServiceConfig) + Send + Clone + 'static,
 ) -> Result<Server, ApplicationError> {
     let listening = Listening {
         listener,
@@ -306,13 +358,14 @@ fn serve_operators(
         connections_per_worker: OPERATOR_CONNECTIONS,
         tls: shared.tls.clone(),
     };
+    let shared = shared.clone();
     let application = move || {
         App::new()
             .wrap(Exchanges)
             .wrap(CloseOnUnreadBody)
             .wrap(RequestIds::default())
             .configure(|app| shared.configure(app))
-            .configure(|app| shared.operators.configure(app, shared.way_upstream.open()))
+            .configure(|app| configure(&shared, app))
             .default_service(web::to(unknown_url))
     };
     Ok(server::serve(listening, settings, application)?)
@@ -322,14 +375,14 @@ fn serve(
     listener: TcpListener,
     settings: Settings,
     shared: Shared,
-    serves_operators: bool,
 ) -> Result<Server, ApplicationError> {
+    let refusals = Refusals::new(&shared.metrics);
     let limits = Limits {
-        overload: Overload::new(settings.max_concurrent_requests),
+        overload: Overload::new(settings.max_concurrent_requests, &refusals, &shared.metrics),
         body: BodyLimits {
             bytes: settings.max_body_bytes,
             silence: settings.clients.body_timeout,
-            buffered: BufferedBytes::new(settings.max_buffered_bytes),
+            buffered: BufferedBytes::new(settings.max_buffered_bytes, &refusals),
         },
     };
     let listening = Listening {
@@ -347,8 +400,8 @@ fn serve(
             .wrap(RequestIds::default())
             .configure(|app| shared.configure(app))
             .configure(|app| {
-                if serves_operators {
-                    shared.operators.configure(app, upstream.clone());
+                if !shared.operators.are_elsewhere {
+                    shared.serve_operators(app, upstream.clone());
                 }
             })
             .service(proxy::scope(

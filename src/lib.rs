@@ -8,6 +8,7 @@
 //! | [`server`] | clients' connections and their time limits; draining |
 //! | [`request_id`], [`unread_body`] | what every request passes first |
 //! | `endpoints`, `bearer` | what the scopes share: refused methods and paths; the token of a request |
+//! | [`metrics`] | what is counted; `GET /metrics` |
 //! | [`error`] | each failure of the gateway itself, with its status and body |
 //! | [`domain`] | values that cannot be invalid |
 //! | [`proxy`] | the data path, `/v1` |
@@ -28,6 +29,7 @@ pub mod error;
 mod fail_points;
 mod health;
 mod idle_timer;
+pub mod metrics;
 pub mod proxy;
 pub mod request_id;
 pub mod server;

@@ -37,6 +37,8 @@ pub struct Settings {
     pub listen_addr: SocketAddr,
     /// `ADMIN_LISTEN_ADDR`: where to serve operators, if not there too.
     pub admin_listen_addr: Option<SocketAddr>,
+    /// `METRICS_ADDR`: where to serve `/metrics` to whoever asks, instead of to operators.
+    pub metrics_addr: Option<SocketAddr>,
     /// `TLS_CERT` and `TLS_KEY`: to serve with TLS.
     pub tls: Option<TlsFiles>,
     /// `WORKERS`: threads that serve requests.
@@ -224,6 +226,11 @@ impl Settings {
         };
         let file = |path: Option<&String>| path.map_or_else(|| "none".to_owned(), String::clone);
         let client = self.cache.redis_tls.client.as_ref();
+        let address = |address: Option<SocketAddr>| {
+            address
+                .map(|address| address.to_string())
+                .unwrap_or_default()
+        };
         vec![
             ("ADMIN_KEY", self.admin_keys.current.to_string()),
             (
@@ -231,12 +238,8 @@ impl Settings {
                 show_secret(self.admin_keys.previous.as_ref()),
             ),
             ("LISTEN_ADDR", self.listen_addr.to_string()),
-            (
-                "ADMIN_LISTEN_ADDR",
-                self.admin_listen_addr
-                    .map(|address| address.to_string())
-                    .unwrap_or_default(),
-            ),
+            ("ADMIN_LISTEN_ADDR", address(self.admin_listen_addr)),
+            ("METRICS_ADDR", address(self.metrics_addr)),
             (
                 "TLS_CERT",
                 show_path(self.tls.as_ref().map(|tls| &tls.certificate)),
@@ -326,7 +329,8 @@ impl Reader<'_> {
         let max_body_bytes = self.checked("MAX_BODY_BYTES", 32 << 20, "32MiB", size);
         Settings {
             admin_keys: self.admin_keys(),
-            admin_listen_addr: self.admin_listen_addr(),
+            admin_listen_addr: self.address("ADMIN_LISTEN_ADDR", "127.0.0.1:8081"),
+            metrics_addr: self.address("METRICS_ADDR", "127.0.0.1:9100"),
             tls: self.tls(),
             listen_addr: self.value("LISTEN_ADDR", SocketAddr::from(([0, 0, 0, 0], 8080))),
             workers: self.checked("WORKERS", cores().min(MAX_WORKERS), "4", workers),
@@ -436,12 +440,13 @@ impl Reader<'_> {
         Some(Secret::new(""))
     }
 
-    fn admin_listen_addr(&mut self) -> Option<SocketAddr> {
+    /// An address that may be left out.
+    fn address(&mut self, name: &str, example: &str) -> Option<SocketAddr> {
         let parse = |text: &str| match text.parse() {
             Ok(address) => Ok(Some(address)),
             Err(error) => Err(format!("{error}")),
         };
-        self.checked("ADMIN_LISTEN_ADDR", None, "127.0.0.1:8081", parse)
+        self.checked(name, None, example, parse)
     }
 
     fn tls(&mut self) -> Option<TlsFiles> {

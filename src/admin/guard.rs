@@ -60,7 +60,7 @@ impl AdminGuard {
 }
 
 /// Refuses a request without an admin key before anything else of it is looked at.
-pub(super) async fn require_admin_key<B: MessageBody>(
+pub(crate) async fn require_admin_key<B: MessageBody>(
     guard: Arc<AdminGuard>,
     request: ServiceRequest,
     next: Next<B>,

@@ -24,6 +24,7 @@ use actix_web::{
 };
 
 pub use self::guard::AdminGuard;
+pub(crate) use self::guard::require_admin_key;
 use crate::{
     endpoints::{get, resource, unknown_url},
     error::GatewayError,

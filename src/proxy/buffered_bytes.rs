@@ -6,6 +6,9 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
+use prometheus_client::metrics::counter::Counter;
+
+use super::overload::Refusals;
 use crate::error::GatewayError;
 
 /// The bound of all bodies together.
@@ -16,16 +19,18 @@ pub struct BufferedBytes(Arc<Budget>);
 struct Budget {
     held: AtomicUsize,
     limit: usize,
+    refused: Counter,
     /// Whether the log has told since there last was room.
     told: AtomicBool,
 }
 
 impl BufferedBytes {
     /// At most `limit` at once.
-    pub fn new(limit: usize) -> Self {
+    pub fn new(limit: usize, refusals: &Refusals) -> Self {
         Self(Arc::new(Budget {
             held: AtomicUsize::new(0),
             limit,
+            refused: refusals.by("MAX_BUFFERED_BYTES"),
             told: AtomicBool::new(false),
         }))
     }
@@ -50,6 +55,7 @@ impl Budget {
     }
 
     fn refusal(&self) -> GatewayError {
+        self.refused.inc();
         if !self.told.swap(true, Ordering::Relaxed) {
             log::warn!(
                 "request bodies hold as much memory as MAX_BUFFERED_BYTES={} allows; more are refused",
@@ -101,10 +107,12 @@ impl Drop for Share {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Metrics;
 
     #[test]
     fn what_is_held_is_given_back() {
-        let budget = BufferedBytes::new(10);
+        let refusals = Refusals::new(&Metrics::default());
+        let budget = BufferedBytes::new(10, &refusals);
         let mut first = budget.share();
         assert!(first.grow_to(4).is_ok());
         assert!(first.grow_to(6).is_ok());
@@ -119,5 +127,6 @@ mod tests {
         drop(second);
         assert!(budget.share().expect(10).is_ok());
         assert!(budget.share().expect(usize::MAX).is_err());
+        assert_eq!(refusals.by("MAX_BUFFERED_BYTES").get(), 3);
     }
 }

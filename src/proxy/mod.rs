@@ -31,7 +31,7 @@ use actix_web::{
 
 pub use self::{
     buffered_bytes::BufferedBytes,
-    overload::Overload,
+    overload::{Overload, Refusals},
     probe::{Probe, probe},
     request_body::BodyLimits,
     upstream::Upstream,

@@ -7,6 +7,7 @@
 mod admin;
 mod at_once;
 mod lifecycle;
+mod observability;
 mod operators;
 mod proxy;
 mod secrets;

@@ -112,8 +112,17 @@ impl TestGateway {
 
     /// Where `ADMIN_LISTEN_ADDR` has it serve operators.
     pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
+        self.address_behind("operators are served on ")
+    }
+
+    /// Where `METRICS_ADDR` has it show metrics.
+    pub(crate) fn metrics_address(&self) -> Option<SocketAddr> {
+        self.address_behind("metrics are served on ")
+    }
+
+    fn address_behind(&self, words: &str) -> Option<SocketAddr> {
         let log = self.log();
-        let (_, rest) = log.split_once("operators are served on ")?;
+        let (_, rest) = log.split_once(words)?;
         Some(rest.split(' ').next()?.parse().unwrap())
     }
 

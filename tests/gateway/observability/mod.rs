@@ -1,0 +1,3 @@
+//! What operators see of requests: metrics, and the access log.
+
+mod metrics;
