@@ -71,7 +71,7 @@ fn tier_1(criterion: &mut Criterion) {
         .into_iter()
         .cycle();
     group.bench_function("key", |bench| {
-        bench.iter(|| storage.is_key_active(hashes.next().unwrap()).now_or_never());
+        bench.iter(|| storage.find_key(hashes.next().unwrap()).now_or_never());
     });
     let mut models = models.iter().cycle();
     group.bench_function("route", |bench| {
@@ -142,7 +142,7 @@ async fn fill() -> (Storage, Vec<PlainKey>, Vec<String>) {
         models.push(model);
     }
     for (key, model) in keys.iter().zip(&models) {
-        assert!(storage.is_key_active(key.hash()).await.unwrap());
+        assert!(storage.find_key(key.hash()).await.unwrap().is_some());
         assert!(storage.find_route(model).await.unwrap().is_some());
     }
     (storage, keys, models)

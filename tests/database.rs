@@ -15,8 +15,8 @@ use std::{fs, sync::Arc, time::Duration};
 use llm_gateway::{
     Settings,
     domain::{
-        Actor, BaseUrl, FixedHeaders, KeyHash, ModelChange, Name, NewModel, NewProvider, PlainKey,
-        Provider, ProviderChange, ProviderKind, Route, Secret, Timeouts,
+        Actor, BaseUrl, FixedHeaders, KeyHash, KeyIdentity, ModelChange, Name, NewModel,
+        NewProvider, PlainKey, Provider, ProviderChange, ProviderKind, Route, Secret, Timeouts,
     },
     storage::{
         Page, StorageError,
@@ -81,7 +81,7 @@ fn open(storage: &TestStorage) -> Arc<dyn Database> {
 
 async fn is_active(database: &Arc<dyn Database>, hash: KeyHash) -> bool {
     let active = database.active_keys(&[hash]).await.unwrap();
-    active.contains(&hash)
+    active.iter().any(|(found, _)| *found == hash)
 }
 
 async fn route(database: &Arc<dyn Database>, model: &str) -> Option<Route> {
@@ -118,7 +118,11 @@ const ALL: Page = Page {
     limit: 1_000,
 };
 
-type Told = (Stamp, Vec<(KeyHash, bool)>, Vec<(String, bool)>);
+type Told = (
+    Stamp,
+    Vec<(KeyHash, Option<KeyIdentity>)>,
+    Vec<(String, bool)>,
+);
 
 fn entries(delta: Delta) -> Told {
     match delta {
@@ -505,19 +509,20 @@ async fn each_of_many_look_ups_gets_its_own_answer() {
             .revoke_key(&Actor::default(), revoked)
             .await
             .unwrap();
-        active.push(fixture.key().await.1);
-        asked.extend([hash, active[active.len() - 1], PlainKey::generate().hash()]);
+        let (id, kept) = fixture.key().await;
+        active.push((kept, KeyIdentity::new(id, "a key")));
+        asked.extend([hash, kept, PlainKey::generate().hash()]);
     }
     asked.extend((0..1_000).map(|_| PlainKey::generate().hash()));
     // Twice the same, too.
-    asked.push(active[0]);
+    asked.push(active[0].0);
 
     let mut found = database.active_keys(&asked).await.unwrap();
     for list in [&mut found, &mut active] {
-        list.sort_by_key(|hash| hash.to_hex());
+        list.sort_by_key(|(hash, _)| hash.to_hex());
     }
     assert_eq!(found.len(), 20);
-    assert!(found == active);
+    assert_eq!(found, active);
 
     let asked = there.iter().map(|model| model.to_string());
     let unknown = (0..1_000).map(|number| format!("unknown-{number}"));
@@ -641,6 +646,15 @@ async fn every_mutation_says_what_it_changed() {
             .contains(&Entry::Key(plain.hash()))
     );
 
+    let renamed = database
+        .rename_key(&Actor::default(), created.value.id, name("renamed"))
+        .await
+        .unwrap()
+        .unwrap();
+    let (_, keys, _) = entries(renamed.changes.delta);
+    let identity = KeyIdentity::new(created.value.id, "renamed");
+    assert_eq!(keys, [(next.hash(), Some(identity))]);
+
     let provider = database
         .create_provider(&Actor::default(), new_provider("p"))
         .await
@@ -690,7 +704,11 @@ async fn a_delta_tells_the_present_state_of_everything_that_changed() {
     let (stamp, keys, routes) = entries(database.changes_since(start.version).await.unwrap());
     assert_eq!((stamp, keys.len(), routes.len()), (start, 0, 0));
 
-    let (_, kept) = fixture.key().await;
+    let (kept_id, kept) = fixture.key().await;
+    database
+        .rename_key(&Actor::default(), kept_id, name("renamed"))
+        .await
+        .unwrap();
     let (revoked_id, revoked) = fixture.key().await;
     database
         .revoke_key(&Actor::default(), revoked_id)
@@ -715,7 +733,8 @@ async fn a_delta_tells_the_present_state_of_everything_that_changed() {
     let (stamp, keys, routes) = entries(database.changes_since(start.version).await.unwrap());
     assert_eq!(stamp, database.stamp().await.unwrap());
     assert_eq!(keys.len(), 2);
-    assert!(keys.contains(&(kept, true)) && keys.contains(&(revoked, false)));
+    let renamed = KeyIdentity::new(kept_id, "renamed");
+    assert!(keys.contains(&(kept, Some(renamed))) && keys.contains(&(revoked, None)));
     assert!(!keys.iter().any(|(hash, _)| *hash == before));
     assert_eq!(
         routes,
@@ -767,7 +786,8 @@ async fn a_dump_holds_all_that_is_active_and_nothing_else() {
     let database = &fixture.database;
     let mut active = Vec::new();
     for _ in 0..3 {
-        active.push(fixture.key().await.1);
+        let (id, hash) = fixture.key().await;
+        active.push((hash, KeyIdentity::new(id, "a key")));
     }
     let (revoked, _) = fixture.key().await;
     database
@@ -786,12 +806,12 @@ async fn a_dump_holds_all_that_is_active_and_nothing_else() {
     let (mut keys, mut routes) = (Vec::new(), Vec::new());
     while let Some(batch) = receiver.recv().await {
         match batch {
-            Batch::Keys(hashes) => keys.extend(hashes),
+            Batch::Keys(found) => keys.extend(found),
             Batch::Routes(found) => routes.extend(found.into_iter().map(|(model, _)| model)),
         }
     }
     assert_eq!(keys.len(), 3);
-    assert!(active.iter().all(|hash| keys.contains(hash)));
+    assert!(active.iter().all(|key| keys.contains(key)));
     assert_eq!(routes, ["m"]);
 }
 

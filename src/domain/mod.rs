@@ -30,7 +30,7 @@ pub use self::{
     },
     secret::Secret,
     timeouts::Timeouts,
-    user_key::{KeyHash, PlainKey, UserKey},
+    user_key::{KeyHash, KeyIdentity, PlainKey, UserKey},
 };
 
 /// Why a value was refused. The text says what is wrong and what would be right; it never

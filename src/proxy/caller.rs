@@ -1,10 +1,12 @@
 //! Who asks: a value that exists only for an active user key.
 
+use std::sync::Arc;
+
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 
 use crate::{
     bearer::bearer_token,
-    domain::PlainKey,
+    domain::{KeyIdentity, PlainKey},
     error::{Dialect, GatewayError},
     storage::Storage,
 };
@@ -12,11 +14,16 @@ use crate::{
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Proof that the request carries an active user key. It is taken from the head of a request, so
-/// that nothing of a stranger's body is read.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Caller(());
+/// that nothing of a stranger's body is read. It says which key that is.
+#[derive(Clone, Debug)]
+pub(super) struct Caller(Arc<KeyIdentity>);
 
 impl Caller {
+    /// Which key it is.
+    pub(super) fn key(&self) -> &KeyIdentity {
+        &self.0
+    }
+
     pub(super) async fn authenticate(
         storage: &Storage,
         headers: &HeaderMap,
@@ -27,11 +34,8 @@ impl Caller {
             Dialect::Anthropic => any_key(headers)?,
         };
         let key = key.ok_or(GatewayError::InvalidUserKey)?;
-        if storage.is_key_active(key.hash()).await? {
-            Ok(Self(()))
-        } else {
-            Err(GatewayError::InvalidUserKey)
-        }
+        let identity = storage.find_key(key.hash()).await?;
+        identity.map(Self).ok_or(GatewayError::InvalidUserKey)
     }
 }
 

@@ -33,13 +33,15 @@ async fn answer(
     body: web::Payload,
 ) -> Result<HttpResponse, GatewayError> {
     let place = path.limits.overload.enter()?;
-    let _caller = Caller::authenticate(&path.storage, request.headers(), endpoint.dialect).await?;
+    let caller = Caller::authenticate(&path.storage, request.headers(), endpoint.dialect).await?;
     // Its share of the memory is held until the body has been sent: until the answer begins.
     let (body, share) = request_body::collect(request, body, &path.limits.body).await?;
     let asked = ModelRequest::parse(endpoint.model, request.headers(), body)?;
     let route = path.find_route(asked.model()).await?;
     log::debug!(
-        "model {} (streamed: {}) goes to provider {}",
+        "key {} \"{}\": model {} (streamed: {}) goes to provider {}",
+        caller.key().id,
+        caller.key().name(),
         asked.model(),
         asked.is_streamed(),
         route.provider_name,

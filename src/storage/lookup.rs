@@ -12,7 +12,7 @@ use super::{
     redis_cache::RedisCache,
     single_flight::SingleFlight,
 };
-use crate::domain::{KeyHash, ListedModel, Route};
+use crate::domain::{KeyHash, KeyIdentity, ListedModel, Route};
 
 /// Something that can be looked up: where each tier keeps it.
 pub(super) trait Lookup: Clone + Hash + Eq + Send + Sync + 'static {
@@ -34,31 +34,33 @@ pub(super) trait Lookup: Clone + Hash + Eq + Send + Sync + 'static {
 }
 
 impl Lookup for KeyHash {
-    type Found = ();
+    type Found = Arc<KeyIdentity>;
 
-    fn answers(shared: &Shared) -> &Answers<Self, ()> {
+    fn answers(shared: &Shared) -> &Answers<Self, Arc<KeyIdentity>> {
         &shared.memory.keys
     }
 
-    fn flights(shared: &Shared) -> &Arc<SingleFlight<Self, Option<()>>> {
+    fn flights(shared: &Shared) -> &Arc<SingleFlight<Self, Option<Arc<KeyIdentity>>>> {
         &shared.key_flights
     }
 
-    async fn in_redis(&self, redis: &RedisCache) -> Option<(Stamp, Option<()>)> {
-        let (stamp, is_active) = redis.is_key_active(*self).await?;
-        Some((stamp, is_active.then_some(())))
+    async fn in_redis(&self, redis: &RedisCache) -> Option<(Stamp, Option<Arc<KeyIdentity>>)> {
+        let (stamp, identity) = redis.key(*self).await?;
+        Some((stamp, identity.map(Arc::new)))
     }
 
-    fn gatherer(shared: &Shared) -> &Gatherer<Self, ()> {
+    fn gatherer(shared: &Shared) -> &Gatherer<Self, Arc<KeyIdentity>> {
         &shared.gathered_keys
     }
 
     async fn in_database(
         keys: Vec<Self>,
         database: Arc<dyn Database>,
-    ) -> Result<HashMap<Self, ()>> {
-        let active = database.active_keys(&keys).await?;
-        Ok(active.into_iter().map(|hash| (hash, ())).collect())
+    ) -> Result<HashMap<Self, Arc<KeyIdentity>>> {
+        let active = database.active_keys(&keys).await?.into_iter();
+        Ok(active
+            .map(|(hash, identity)| (hash, Arc::new(identity)))
+            .collect())
     }
 }
 

@@ -15,11 +15,11 @@ use std::{
 use quick_cache::{Equivalent, sync::Cache};
 
 use super::database::Entry;
-use crate::domain::{KeyHash, ListedModel, Route};
+use crate::domain::{KeyHash, KeyIdentity, ListedModel, Route};
 
 /// Answers for keys and for routes.
 pub(crate) struct Memory {
-    pub(crate) keys: Answers<KeyHash, ()>,
+    pub(crate) keys: Answers<KeyHash, Arc<KeyIdentity>>,
     pub(crate) routes: Answers<String, Arc<Route>>,
     /// The list of them all, which any change of a route takes out.
     pub(crate) listing: Answers<Listing, Arc<[ListedModel]>>,
@@ -146,7 +146,13 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use uuid::Uuid;
+
     use crate::domain::PlainKey;
+
+    fn identity() -> Option<Arc<KeyIdentity>> {
+        Some(Arc::new(KeyIdentity::new(Uuid::nil(), "a key")))
+    }
 
     #[test]
     fn a_fill_that_began_before_an_invalidation_is_refused() {
@@ -154,11 +160,11 @@ mod tests {
         let hash = PlainKey::generate().hash();
         let early = memory.ticket();
         memory.invalidate(&[Entry::Key(hash)]);
-        memory.fill(&memory.keys, early, hash, Some(()));
+        memory.fill(&memory.keys, early, hash, identity());
         assert_eq!(memory.keys.get(&hash), None);
 
-        memory.fill(&memory.keys, memory.ticket(), hash, Some(()));
-        assert_eq!(memory.keys.get(&hash), Some(Some(())));
+        memory.fill(&memory.keys, memory.ticket(), hash, identity());
+        assert_eq!(memory.keys.get(&hash), Some(identity()));
     }
 
     #[test]
@@ -166,13 +172,13 @@ mod tests {
         let memory = Memory::new(10);
         let [present, absent, other] = [(); 3].map(|()| PlainKey::generate().hash());
         let ticket = memory.ticket();
-        memory.fill(&memory.keys, ticket, present, Some(()));
+        memory.fill(&memory.keys, ticket, present, identity());
         memory.fill(&memory.keys, ticket, absent, None);
-        memory.fill(&memory.keys, ticket, other, Some(()));
+        memory.fill(&memory.keys, ticket, other, identity());
         memory.invalidate(&[Entry::Key(present), Entry::Key(absent)]);
         assert_eq!(memory.keys.get(&present), None);
         assert_eq!(memory.keys.get(&absent), None);
-        assert_eq!(memory.keys.get(&other), Some(Some(())));
+        assert_eq!(memory.keys.get(&other), Some(identity()));
         memory.invalidate(&[Entry::Everything]);
         assert_eq!(memory.keys.get(&other), None);
     }
@@ -205,8 +211,8 @@ mod tests {
     fn the_newer_answer_counts() {
         let memory = Memory::new(10);
         let hash = PlainKey::generate().hash();
-        for answer in [Some(()), None, Some(()), None] {
-            memory.fill(&memory.keys, memory.ticket(), hash, answer);
+        for answer in [identity(), None, identity(), None] {
+            memory.fill(&memory.keys, memory.ticket(), hash, answer.clone());
             assert_eq!(memory.keys.get(&hash), Some(answer));
         }
     }
@@ -215,12 +221,12 @@ mod tests {
     fn unknown_keys_crowd_out_each_other_and_nothing_else() {
         let memory = Memory::new(100);
         let known = PlainKey::generate().hash();
-        memory.fill(&memory.keys, memory.ticket(), known, Some(()));
+        memory.fill(&memory.keys, memory.ticket(), known, identity());
         for _ in 0..10_000 {
             let unknown = PlainKey::generate().hash();
             memory.fill(&memory.keys, memory.ticket(), unknown, None);
         }
-        assert_eq!(memory.keys.get(&known), Some(Some(())));
+        assert_eq!(memory.keys.get(&known), Some(identity()));
         assert!(memory.keys.absent.len() <= 100);
     }
 }

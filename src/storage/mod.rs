@@ -38,8 +38,8 @@ use self::{
 use crate::{
     cache_warmer::{CacheWarmer, Tiers},
     domain::{
-        Actor, AuditEntry, KeyHash, ListedModel, Model, ModelChange, Name, NewModel, NewProvider,
-        PlainKey, Provider, ProviderChange, Route, UserKey,
+        Actor, AuditEntry, KeyHash, KeyIdentity, ListedModel, Model, ModelChange, Name, NewModel,
+        NewProvider, PlainKey, Provider, ProviderChange, Route, UserKey,
     },
     fail_points::fail_point,
     settings::Settings,
@@ -69,10 +69,10 @@ struct Shared {
     database: Arc<dyn Database>,
     warmer: CacheWarmer,
     home: Handle,
-    key_flights: Arc<SingleFlight<KeyHash, Option<()>>>,
+    key_flights: Arc<SingleFlight<KeyHash, Option<Arc<KeyIdentity>>>>,
     route_flights: Arc<SingleFlight<String, Option<Arc<Route>>>>,
     listing_flights: Arc<SingleFlight<Listing, Option<Arc<[ListedModel]>>>>,
-    gathered_keys: Gatherer<KeyHash, ()>,
+    gathered_keys: Gatherer<KeyHash, Arc<KeyIdentity>>,
     gathered_routes: Gatherer<String, Arc<Route>>,
     gathered_listings: Gatherer<Listing, Arc<[ListedModel]>>,
 }
@@ -143,18 +143,17 @@ impl Storage {
         })))
     }
 
-    /// Whether an active key has this hash. A warm answer makes no network hop.
+    /// Which active key has this hash. A warm answer makes no network hop.
     ///
     /// # Errors
     /// [`StorageError::Unavailable`] where nobody can tell; such an answer is not remembered.
-    pub async fn is_key_active(&self, hash: KeyHash) -> Result<bool> {
+    pub async fn find_key(&self, hash: KeyHash) -> Result<Option<Arc<KeyIdentity>>> {
         if self.0.freshness.is_trusted()
             && let Some(held) = self.0.memory.keys.get(&hash)
         {
-            return Ok(held.is_some());
+            return Ok(held);
         }
-        let found = lookup::ask_below(&self.0, hash).await?;
-        Ok(found.is_some())
+        lookup::ask_below(&self.0, hash).await
     }
 
     /// The route of a model. A warm answer makes no network hop.

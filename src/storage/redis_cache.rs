@@ -1,14 +1,17 @@
-//! Tier 2, Redis: active key hashes in a SET, routes in a HASH, and a mark that says which
-//! version of which database they are, and how many. Everything redis is here.
+//! Tier 2, Redis: active key hashes in a SET, whose they are in a HASH, routes in a HASH, and a mark
+//! that says which version of which database they are, and how many. Everything redis is here.
 //!
 //! | key | type | holds |
 //! |---|---|---|
 //! | `{prefix}:mark` | string | `epoch:version:keys:routes` |
 //! | `{prefix}:keys` | set | hashes of active keys, hexadecimal |
+//! | `{prefix}:callers` | hash | of each of them, id and name of the key; and under `mark` the mark that these belong to |
 //! | `{prefix}:routes` | hash | model name → route as JSON |
 //! | `{prefix}:staged:…` | | a warm-up under way; expires by itself |
 //!
 //! The braces are meant: they put every key into one slot of a cluster.
+//!
+//! Programs that know nothing of the callers move the mark, and not that of the callers.
 
 mod servers;
 
@@ -36,7 +39,7 @@ use super::{
     database::{Batch, Stamp},
 };
 use crate::{
-    domain::{BaseUrl, KeyHash, Keyring, ListedModel, ProviderKind, Route, Timeouts},
+    domain::{BaseUrl, KeyHash, KeyIdentity, Keyring, ListedModel, ProviderKind, Route, Timeouts},
     settings::CacheSettings,
 };
 
@@ -45,6 +48,9 @@ use crate::{
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 /// When a warm-up that was abandoned is forgotten.
 const STAGED_TTL_SECONDS: i64 = 600;
+
+/// The field of the callers' mark. No hash is so short.
+const CALLERS_MARK: &str = "mark";
 
 type Result<T> = std::result::Result<T, RedisError>;
 
@@ -85,6 +91,7 @@ pub(crate) struct Mark {
 struct Names {
     mark: String,
     keys: String,
+    callers: String,
     routes: String,
     staged: String,
 }
@@ -92,6 +99,7 @@ struct Names {
 /// Contents written aside, to be swapped in whole.
 pub(crate) struct Staged {
     keys_name: String,
+    callers_name: String,
     routes_name: String,
     keys: u64,
     routes: u64,
@@ -120,17 +128,25 @@ impl RedisCache {
         }))
     }
 
-    /// Whether a key is active. `None`: Redis can't be relied on now.
-    pub(super) async fn is_key_active(&self, hash: KeyHash) -> Option<(Stamp, bool)> {
+    /// Which active key has a hash. `None`: Redis can't be relied on now.
+    pub(super) async fn key(&self, hash: KeyHash) -> Option<(Stamp, Option<KeyIdentity>)> {
+        let hash = hash.to_hex();
         let mut question = pipe();
         question
             .atomic()
             .get(&self.names.mark)
             .scard(&self.names.keys)
-            .sismember(&self.names.keys, hash.to_hex());
-        let (mark, count, active): (Option<String>, u64, bool) = self.ask(&question).await?;
-        let mark = mark?.parse::<Mark>().ok()?;
-        (mark.keys == count).then_some((mark.stamp, active))
+            .sismember(&self.names.keys, &hash)
+            .hmget(&self.names.callers, &[CALLERS_MARK, &hash]);
+        type Told = (Option<String>, u64, bool, (Option<String>, Option<String>));
+        let (marked, count, is_active, (callers_marked, entry)): Told = self.ask(&question).await?;
+        let mark = marked.as_ref()?.parse::<Mark>().ok()?;
+        let identity = match is_active {
+            true if callers_marked == marked => Some(identity_from_text(&entry?)?),
+            true => return None,
+            false => None,
+        };
+        (mark.keys == count).then_some((mark.stamp, identity))
     }
 
     /// The route of a model. `None`: Redis can't be relied on now.
@@ -240,8 +256,11 @@ impl RedisCache {
             .atomic()
             .get(&self.names.mark)
             .scard(&self.names.keys)
-            .hlen(&self.names.routes);
-        let asking = question.query_async::<(Option<String>, u64, u64)>(&mut writer.0);
+            .hlen(&self.names.routes)
+            .hlen(&self.names.callers)
+            .hget(&self.names.callers, CALLERS_MARK);
+        type Told = (Option<String>, u64, u64, u64, Option<String>);
+        let asking = question.query_async::<Told>(&mut writer.0);
         let mut asking = pin!(asking);
         let answer = match timeout(self.timeout, &mut asking).await {
             Ok(answer) => answer,
@@ -250,13 +269,14 @@ impl RedisCache {
                 asking.await
             }
         };
-        let (mark, keys, routes) = match answer {
+        let (marked, keys, routes, callers, callers_marked) = match answer {
             // Somebody put something else under one of our names; a warm-up replaces it.
             Err(error) if is_wrong_type(&error) => return Ok(None),
             answer => answer?,
         };
-        let mark = mark.and_then(|text| text.parse::<Mark>().ok());
-        Ok(mark.filter(|mark| mark.keys == keys && mark.routes == routes))
+        let mark = marked.as_ref().and_then(|text| text.parse::<Mark>().ok());
+        let callers_are_whole = callers == keys + 1 && callers_marked == marked;
+        Ok(mark.filter(|mark| mark.keys == keys && mark.routes == routes && callers_are_whole))
     }
 
     /// Applies a delta that was read after `from`, if Redis is still at `from`. `false`: it isn't.
@@ -265,28 +285,33 @@ impl RedisCache {
         writer: &mut Writer,
         from: &Mark,
         stamp: Stamp,
-        keys: &[(KeyHash, bool)],
+        keys: &[(KeyHash, Option<KeyIdentity>)],
         routes: &[(String, Option<Route>)],
     ) -> Result<bool> {
-        let active = |wanted: bool| {
-            let of_kind = keys.iter().filter(move |(_, active)| *active == wanted);
-            of_kind.map(|(hash, _)| hash.to_hex()).collect::<Vec<_>>()
-        };
-        let (added, removed) = (active(true), active(false));
+        let (active, removed): (Vec<_>, Vec<_>) =
+            keys.iter().partition(|(_, identity)| identity.is_some());
         let (set, deleted): (Vec<_>, Vec<_>) =
             routes.iter().partition(|(_, route)| route.is_some());
         let mut script = self.apply.prepare_invoke();
         script
             .key(&self.names.mark)
             .key(&self.names.keys)
+            .key(&self.names.callers)
             .key(&self.names.routes)
             .arg(from.to_string())
             .arg(show(&stamp))
-            .arg(added.len())
+            .arg(active.len())
             .arg(removed.len())
             .arg(set.len())
             .arg(deleted.len());
-        script.arg(added).arg(removed);
+        for (hash, identity) in &active {
+            if let Some(identity) = identity {
+                script.arg(hash.to_hex()).arg(identity_to_text(identity));
+            }
+        }
+        for (hash, _) in &removed {
+            script.arg(hash.to_hex());
+        }
         for (model, route) in &set {
             if let Some(route) = route {
                 script.arg(model).arg(route_to_json(route));
@@ -316,6 +341,7 @@ impl RedisCache {
         let staged_as = format!("{}:{}", self.names.staged, Uuid::new_v4());
         let mut staged = Staged {
             keys_name: format!("{staged_as}:keys"),
+            callers_name: format!("{staged_as}:callers"),
             routes_name: format!("{staged_as}:routes"),
             keys: 0,
             routes: 0,
@@ -337,10 +363,13 @@ impl RedisCache {
             .swap
             .key(&self.names.mark)
             .key(&self.names.keys)
+            .key(&self.names.callers)
             .key(&self.names.routes)
             .key(&staged.keys_name)
+            .key(&staged.callers_name)
             .key(&staged.routes_name)
             .key(format!("{}:old", staged.keys_name))
+            .key(format!("{}:old", staged.callers_name))
             .key(format!("{}:old", staged.routes_name))
             .arg(stamp.epoch.to_string())
             .arg(stamp.version)
@@ -365,13 +394,21 @@ impl Staged {
     async fn write(&mut self, writer: &mut Writer, batch: Batch) -> Result<()> {
         let mut commands = pipe();
         match batch {
-            Batch::Keys(hashes) if !hashes.is_empty() => {
-                self.keys += hashes.len() as u64;
-                let hashes: Vec<_> = hashes.into_iter().map(KeyHash::to_hex).collect();
+            Batch::Keys(keys) if !keys.is_empty() => {
+                self.keys += keys.len() as u64;
+                let callers: Vec<_> = keys
+                    .into_iter()
+                    .map(|(hash, identity)| (hash.to_hex(), identity_to_text(&identity)))
+                    .collect();
+                let hashes: Vec<_> = callers.iter().map(|(hash, _)| hash).collect();
                 commands
                     .sadd(&self.keys_name, hashes)
                     .ignore()
                     .expire(&self.keys_name, STAGED_TTL_SECONDS)
+                    .ignore()
+                    .hset_multiple(&self.callers_name, &callers)
+                    .ignore()
+                    .expire(&self.callers_name, STAGED_TTL_SECONDS)
                     .ignore();
             }
             Batch::Routes(routes) if !routes.is_empty() => {
@@ -393,7 +430,7 @@ impl Staged {
 
     async fn discard(self, writer: &mut Writer) -> Result<()> {
         pipe()
-            .unlink(&[self.keys_name, self.routes_name])
+            .unlink(&[self.keys_name, self.callers_name, self.routes_name])
             .ignore()
             .query_async(&mut writer.0)
             .await
@@ -406,6 +443,7 @@ impl Names {
         Self {
             mark: name("mark"),
             keys: name("keys"),
+            callers: name("callers"),
             routes: name("routes"),
             staged: name("staged"),
         }
@@ -441,6 +479,17 @@ impl FromStr for Mark {
         };
         parts.next().is_none().then_some(mark).ok_or(())
     }
+}
+
+/// As it is in Redis: id, space, name. Anything else is an entry of another form, and as good as a
+/// Redis that can't be asked.
+fn identity_to_text(identity: &KeyIdentity) -> String {
+    format!("{} {}", identity.id, identity.name())
+}
+
+fn identity_from_text(text: &str) -> Option<KeyIdentity> {
+    let (id, name) = text.split_once(' ')?;
+    Some(KeyIdentity::new(Uuid::try_parse(id).ok()?, name))
 }
 
 /// The form of [`StoredRoute`]. To be raised where an older program's entry would make a request
@@ -541,6 +590,18 @@ mod tests {
     }
 
     #[test]
+    fn an_identity_reads_back_and_anything_else_does_not() {
+        for name in ["k", "two words ", "通义", ""] {
+            let identity = KeyIdentity::new(Uuid::now_v7(), name);
+            let text = identity_to_text(&identity);
+            assert_eq!(identity_from_text(&text), Some(identity));
+        }
+        for other in ["", " ", "k", "2 k", r#"{"form":2}"#] {
+            assert_eq!(identity_from_text(other), None);
+        }
+    }
+
+    #[test]
     fn a_route_reads_back() {
         let id = Uuid::now_v7();
         let route = Route {
@@ -583,7 +644,7 @@ mod tests {
     fn every_name_is_in_one_slot_of_a_cluster() {
         let names = Names::new("llmgw");
         assert_eq!(names.mark, "{llmgw}:mark");
-        for name in [names.keys, names.routes, names.staged] {
+        for name in [names.keys, names.callers, names.routes, names.staged] {
             assert!(name.starts_with("{llmgw}:"));
         }
     }

@@ -160,7 +160,8 @@ impl Site {
         join_all(ended.iter().map(|key| self.ask(replica, key))).await;
     }
 
-    /// Issues a key, and ends an older one, in turn by rotating and by revoking it.
+    /// Issues a key, gives it another name, and ends an older one, in turn by rotating and by revoking
+    /// it.
     async fn change_keys(&self, replica: usize) {
         for number in 0.. {
             if self.is_over.get() {
@@ -169,6 +170,7 @@ impl Site {
             if self.replicas[replica].address().is_some() {
                 let _changing = self.changing.read().await;
                 if let Some(issued) = self.issue(replica).await {
+                    self.rename(replica, &issued).await;
                     self.pool.borrow_mut().active.push_back(issued);
                 }
                 let victim = self.pool.borrow_mut().victim();
@@ -193,6 +195,16 @@ impl Site {
         };
         let id = self.history.borrow_mut().issued(replica, span);
         Some(self.learn(id, &answer.body))
+    }
+
+    /// As it happens between a key's issue and its first use elsewhere.
+    async fn rename(&self, replica: usize, key: &Rc<Known>) {
+        let (began, path) = (self.now(), format!("/admin/keys/{}", key.item));
+        let renaming = self.replicas[replica].admin("PUT", &path, r#"{"name":"renamed"}"#);
+        let succeeded = renaming.await.is_some_and(|answer| answer.status == 200);
+        let span = self.since(began);
+        let mut history = self.history.borrow_mut();
+        history.renamed(replica, span, succeeded);
     }
 
     fn learn(&self, id: KeyId, body: &[u8]) -> Rc<Known> {

@@ -153,8 +153,8 @@ struct Seen {
 pub(crate) struct History {
     keys: Vec<Key>,
     windows: Vec<Window>,
-    /// Those that failed without a key to show for it.
-    lost: Vec<Change>,
+    /// Those that decide about no key: calls to issue one that failed, and renames.
+    others: Vec<Change>,
     seen: Vec<Seen>,
 }
 
@@ -182,10 +182,18 @@ impl History {
 
     /// A call to issue a key failed: if there is one, nobody knows it.
     pub(crate) fn not_issued(&mut self, replica: usize, span: Span) {
-        self.lost.push(Change {
+        self.others.push(Change {
             failed: true,
             ..Change::in_doubt(replica, span)
         });
+    }
+
+    /// A key was given another name, or that failed. It is accepted or refused as before.
+    pub(crate) fn renamed(&mut self, replica: usize, span: Span, succeeded: bool) {
+        match succeeded {
+            true => self.others.push(Change::done(replica, span)),
+            false => self.not_issued(replica, span),
+        }
     }
 
     /// Somebody is about to rotate or revoke a key. Until it is known how that ended, it may be
@@ -320,7 +328,7 @@ impl History {
             .keys
             .iter()
             .flat_map(|key| [Some(&key.issued), key.ended.as_ref()]);
-        of_keys.flatten().chain(&self.lost)
+        of_keys.flatten().chain(&self.others)
     }
 
     /// Why an answer could not be given.

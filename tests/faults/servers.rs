@@ -2,6 +2,7 @@
 //! `scripts/own-servers.sh` and end with this value, or with the test's process.
 
 use std::{
+    collections::HashMap,
     env, fs,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
@@ -33,6 +34,8 @@ pub(crate) struct Contents {
     pub(crate) stamp: String,
     /// Hashes of active keys, sorted.
     pub(crate) keys: Vec<String>,
+    /// Hash, id and name of active keys, sorted.
+    callers: Vec<String>,
     /// Models that have a route, sorted.
     pub(crate) models: Vec<String>,
 }
@@ -93,9 +96,10 @@ impl Servers {
     pub(crate) async fn in_database(&self) -> Contents {
         let mut connection = self.database().await;
         // One statement sees one moment.
-        let (stamp, keys, models) = sqlx::query_as(
+        let (stamp, keys, callers, models) = sqlx::query_as(
             "SELECT epoch || ':' || version, \
              ARRAY(SELECT key_hash FROM user_keys WHERE is_active ORDER BY 1), \
+             ARRAY(SELECT key_hash || ' ' || id || ' ' || name FROM user_keys WHERE is_active ORDER BY 1), \
              ARRAY(SELECT models.name FROM models JOIN providers ON providers.id = provider_id \
                    WHERE models.is_active AND providers.is_active ORDER BY 1) \
              FROM change_counter",
@@ -107,26 +111,42 @@ impl Servers {
         Contents {
             stamp,
             keys,
+            callers,
             models,
         }
     }
 
-    /// What Redis holds, with an empty stamp where it has no mark.
+    /// What Redis holds, with an empty stamp where it has no mark, or callers of another one.
     pub(crate) async fn in_redis(&self) -> Contents {
         let mut question = pipe();
         question
             .atomic()
             .get(format!("{PREFIX}:mark"))
             .smembers(format!("{PREFIX}:keys"))
+            .hgetall(format!("{PREFIX}:callers"))
             .hkeys(format!("{PREFIX}:routes"));
-        let (mark, mut keys, mut models): (Option<String>, Vec<String>, Vec<String>) =
+        type Told = (
+            Option<String>,
+            Vec<String>,
+            HashMap<String, String>,
+            Vec<String>,
+        );
+        let (mark, mut keys, mut callers, mut models): Told =
             question.query_async(&mut self.redis().await).await.unwrap();
         keys.sort();
         models.sort();
+        let callers_mark = callers.remove("mark");
+        let mut callers: Vec<_> = callers
+            .into_iter()
+            .map(|(hash, caller)| format!("{hash} {caller}"))
+            .collect();
+        callers.sort();
+        let mark = mark.filter(|mark| callers_mark.as_ref() == Some(mark));
         let mark = mark.unwrap_or_default();
         Contents {
             stamp: mark.split(':').take(2).collect::<Vec<_>>().join(":"),
             keys,
+            callers,
             models,
         }
     }

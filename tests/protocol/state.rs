@@ -7,7 +7,7 @@
 /// How many keys there are. A rotation changes both at once.
 pub(crate) const KEYS: usize = 2;
 
-/// Whether each key is active.
+/// Whether each key is active. Whose it is goes with that: the same steps read and write both.
 pub(crate) type Contents = [bool; KEYS];
 
 /// An index into the history of the truth.

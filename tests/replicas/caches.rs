@@ -5,7 +5,8 @@ use serde_json::json;
 
 use crate::{
     cable::Cable,
-    site::{MODEL, Site, hash, hashes},
+    site::{Issued, MODEL, Replica, Site, hash, hashes},
+    support::soon,
 };
 
 #[actix_web::test]
@@ -27,12 +28,30 @@ async fn redis_holds_just_the_active_hashes_and_routes_after_every_admin_call() 
         redis.keys().await,
         hashes([first.key.as_str(), &second.key])
     );
+    let callers = |keys: [(&str, &Issued, &str); 2]| {
+        let mut callers =
+            keys.map(|(plain, key, name)| format!("{} {} {name}", hash(plain), key.id));
+        callers.sort();
+        callers
+    };
+    let expected = callers([(&first.key, &first, "k"), (&second.key, &second, "k")]);
+    assert_eq!(redis.callers().await, expected);
+    replica.rename(&second, "two words").await;
+    let expected = callers([
+        (&first.key, &first, "k"),
+        (&second.key, &second, "two words"),
+    ]);
+    assert_eq!(redis.callers().await, expected);
 
     let rotate = format!("/admin/keys/{}/rotate", first.id);
     let rotated = admin.post(&rotate, json!({})).await.text_of("key");
     assert_eq!(redis.keys().await, hashes([rotated.as_str(), &second.key]));
+    let expected = callers([(&rotated, &first, "k"), (&second.key, &second, "two words")]);
+    assert_eq!(redis.callers().await, expected);
     replica.revoke(&second).await;
     assert_eq!(redis.keys().await, hashes([rotated.as_str()]));
+    let expected = format!("{} {} k", hash(&rotated), first.id);
+    assert_eq!(redis.callers().await, [expected]);
 
     let path = format!("/admin/providers/{provider}");
     let before = redis.route(MODEL).await["api_key"].clone();
@@ -84,10 +103,100 @@ async fn another_replica_answers_from_redis_and_hears_of_every_change() {
     other.answers(&key.key, 200).await;
     assert_eq!(other.ask_for(&key.key, "later").await.status(), 404);
     one.gateway.serve("later", &site.provider).await;
-    crate::support::soon("the new model to be served", async {
+    soon("the new model to be served", async {
         while other.ask_for(&key.key, "later").await.status() != 200 {}
     })
     .await;
+}
+
+/// One that logs whose each request is.
+async fn telling(site: &Site) -> Replica {
+    site.replica(&[("RUST_LOG", "info,llm_gateway::proxy=debug")])
+        .await
+}
+
+#[actix_web::test]
+async fn whose_a_key_is_every_tier_tells_and_a_rename_reaches_them_all() {
+    let site = Site::new().await;
+    let (one, other) = (telling(&site).await, telling(&site).await);
+    one.gateway.serve(MODEL, &site.provider).await;
+    let key = one.issue().await;
+    // From Redis, or the database, and then from memory.
+    for _ in 0..2 {
+        one.calls(&key, "k").await;
+        other.calls(&key, "k").await;
+    }
+    one.rename(&key, "renamed").await;
+    assert_eq!(one.status(&key.key).await, 200);
+    let line = format!("key {} \"renamed\": model", key.id);
+    one.gateway.logged(&line).await;
+    other.calls(&key, "renamed").await;
+    // By hand: the log tells of it all the same. A name with a line break stays in one line.
+    site.storage
+        .execute("UPDATE user_keys SET name = 'by' || chr(10) || 'hand'")
+        .await;
+    for replica in [&one, &other] {
+        replica.calls(&key, "by\u{fffd}hand").await;
+    }
+
+    // Each of the lower tiers alone.
+    let (first, second) = (one.issue().await, one.issue().await);
+    other.to_redis.cut();
+    other.calls(&first, "k").await;
+    other.to_redis.mend();
+    site.redis()
+        .await
+        .holds(&[&key.key, &first.key, &second.key])
+        .await;
+    let (to_redis, to_database) = site.cables();
+    to_database.cut();
+    let settings = [("RUST_LOG", "info,llm_gateway::proxy=debug")];
+    let fresh = site.replica_behind(to_redis, to_database, &settings).await;
+    fresh.calls(&second, "k").await;
+    fresh.calls(&key, "by\u{fffd}hand").await;
+}
+
+/// As during an upgrade: it moves the mark, and leaves the callers as they were.
+#[actix_web::test]
+async fn callers_that_an_older_program_left_behind_are_not_believed() {
+    let site = Site::new().await;
+    let one = telling(&site).await;
+    one.gateway.serve(MODEL, &site.provider).await;
+    let mut redis = site.redis().await;
+    for _ in 0..10 {
+        let key = one.issue().await;
+        redis.whole().await;
+        redis.set_caller("mark", "an older one").await;
+        redis
+            .set_caller(&hash(&key.key), &format!("{} stale", key.id))
+            .await;
+        one.calls(&key, "k").await;
+        assert!(!one.gateway.log().contains("stale"));
+        // Nor do they stay so.
+        soon("the callers to be whole", async {
+            while redis.callers().await.is_empty() {}
+        })
+        .await;
+        one.revoke(&key).await;
+    }
+}
+
+#[actix_web::test]
+async fn a_caller_that_redis_lost_or_cannot_read_is_asked_for_in_the_database() {
+    let site = Site::new().await;
+    let one = telling(&site).await;
+    one.gateway.serve(MODEL, &site.provider).await;
+    let mut redis = site.redis().await;
+    for _ in 0..10 {
+        let (lost, unreadable) = (one.issue().await, one.issue().await);
+        redis.whole().await;
+        redis.remove_caller(&hash(&lost.key)).await;
+        redis
+            .set_caller(&hash(&unreadable.key), "{\"form\": 2}")
+            .await;
+        one.calls(&lost, "k").await;
+        one.calls(&unreadable, "k").await;
+    }
 }
 
 #[actix_web::test]
@@ -287,10 +396,12 @@ async fn something_else_under_a_name_of_redis_is_replaced() {
     let one = site.serving().await;
     let key = one.issue().await;
     let mut redis = site.redis().await;
-    redis.holds(&[&key.key]).await;
-    redis.overwrite_keys().await;
-    assert_eq!(one.status(&key.key).await, 200);
-    redis.holds(&[&key.key]).await;
+    for part in ["keys", "callers", "routes"] {
+        redis.holds(&[&key.key]).await;
+        redis.overwrite(part).await;
+        assert_eq!(one.status(&key.key).await, 200);
+        redis.holds(&[&key.key]).await;
+    }
 }
 
 /// The log's counter came back to a number that Redis knows, with other contents behind it.

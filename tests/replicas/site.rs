@@ -1,7 +1,7 @@
 //! `Site`: replicas with a database and a part of Redis of their own, each behind cables of its
 //! own, and a provider that always answers.
 
-use std::{env, sync::Arc};
+use std::{collections::HashMap, env, sync::Arc};
 
 use redis::{AsyncCommands as _, aio::MultiplexedConnection};
 use serde_json::{Value, json};
@@ -151,6 +151,12 @@ impl Replica {
         }
     }
 
+    pub(crate) async fn rename(&self, key: &Issued, name: &str) {
+        let path = format!("/admin/keys/{}", key.id);
+        let renamed = self.gateway.admin().put(&path, json!({"name": name})).await;
+        assert_eq!(renamed.status(), 200);
+    }
+
     pub(crate) async fn revoke(&self, key: &Issued) {
         let path = format!("/admin/keys/{}", key.id);
         assert_eq!(self.gateway.admin().delete(&path).await.status(), 204);
@@ -161,6 +167,17 @@ impl Replica {
             .send_to(self.gateway.address())
             .await;
         (answer.status(), answer.json())
+    }
+
+    /// Waits until a request with this key is logged as one of this name.
+    pub(crate) async fn calls(&self, key: &Issued, name: &str) {
+        let line = format!("key {} \"{name}\": model", key.id);
+        soon(&format!("the key to be called {name}"), async {
+            while !self.gateway.log().contains(&line) {
+                assert_eq!(self.status(&key.key).await, 200);
+            }
+        })
+        .await;
     }
 
     /// Waits until `/readyz` has this status and, if one is given, says this word.
@@ -183,6 +200,9 @@ impl Replica {
     }
 }
 
+/// Of a key that is in no database: its id, and its name.
+const CALLER: &str = "00000000-0000-4000-8000-000000000000 forged";
+
 /// Redis as an operator with `redis-cli` sees it.
 pub(crate) struct Redis {
     pub(crate) connection: MultiplexedConnection,
@@ -202,6 +222,7 @@ impl Redis {
     pub(crate) async fn set_mark(&mut self, mark: &str) {
         let name = self.name("mark");
         let () = self.connection.set(name, mark).await.unwrap();
+        self.set_caller("mark", mark).await;
     }
 
     /// The hashes, sorted.
@@ -213,9 +234,30 @@ impl Redis {
         hashes
     }
 
+    /// The callers as hash, id and name, sorted; none unless they are those of the mark.
+    pub(crate) async fn callers(&mut self) -> Vec<String> {
+        let name = self.name("callers");
+        let found: HashMap<String, String> = self.connection.hgetall(name).await.unwrap();
+        if found.get("mark") != self.mark().await.as_ref() {
+            return Vec::new();
+        }
+        let callers = found.iter().filter(|(hash, _)| *hash != "mark");
+        let mut callers: Vec<_> = callers
+            .map(|(hash, caller)| format!("{hash} {caller}"))
+            .collect();
+        callers.sort();
+        callers
+    }
+
+    pub(crate) async fn set_caller(&mut self, hash: &str, caller: &str) {
+        let name = self.name("callers");
+        let () = self.connection.hset(name, hash, caller).await.unwrap();
+    }
+
     pub(crate) async fn add_key(&mut self, hash: &str) {
         let name = self.name("keys");
         let () = self.connection.sadd(name, hash).await.unwrap();
+        self.set_caller(hash, CALLER).await;
     }
 
     /// Runs the cache warmer's own script: adds a key to the contents that `from` marks, which are
@@ -223,22 +265,29 @@ impl Redis {
     pub(crate) async fn apply_key(&mut self, from: &str, stamp: &str, hash: &str) -> bool {
         let script = redis::Script::new(include_str!("../../src/storage/lua/apply.lua"));
         let mut call = script.prepare_invoke();
-        for part in ["mark", "keys", "routes"] {
+        for part in ["mark", "keys", "callers", "routes"] {
             call.key(self.name(part));
         }
-        call.arg(from).arg(stamp).arg(&[1, 0, 0, 0]).arg(hash);
+        call.arg(from).arg(stamp).arg(&[1, 0, 0, 0]);
+        call.arg(hash).arg(CALLER);
         call.invoke_async(&mut self.connection).await.unwrap()
     }
 
-    /// Puts a text where the set belongs.
-    pub(crate) async fn overwrite_keys(&mut self) {
-        let name = self.name("keys");
+    /// Puts a text where something else belongs.
+    pub(crate) async fn overwrite(&mut self, part: &str) {
+        let name = self.name(part);
         let () = self.connection.set(name, "x").await.unwrap();
     }
 
     pub(crate) async fn remove_key(&mut self, hash: &str) {
         let name = self.name("keys");
         let () = self.connection.srem(name, hash).await.unwrap();
+        self.remove_caller(hash).await;
+    }
+
+    pub(crate) async fn remove_caller(&mut self, hash: &str) {
+        let name = self.name("callers");
+        let () = self.connection.hdel(name, hash).await.unwrap();
     }
 
     /// The models that have a route, sorted.
@@ -257,7 +306,7 @@ impl Redis {
 
     /// Removes all that belongs to this site, as `FLUSHALL` would.
     pub(crate) async fn empty(&mut self) {
-        let names = ["mark", "keys", "routes"].map(|part| self.name(part));
+        let names = ["mark", "keys", "callers", "routes"].map(|part| self.name(part));
         let () = self.connection.del(&names).await.unwrap();
     }
 

@@ -7,10 +7,11 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{
-    Batch, Delta, Entry, Result, Stamp, StorageError, for_every_driver, rows,
+    Batch, Delta, Entry, Result, Stamp, StorageError, for_every_driver,
+    rows::{self, IdentityRow},
     sql::{PATIENCE, failure, unavailable, within},
 };
-use crate::domain::{KeyHash, Route};
+use crate::domain::{KeyHash, KeyIdentity, Route};
 
 /// A longer delta is dearer than reading everything again.
 const LONGEST_DELTA: i64 = 5_000;
@@ -115,17 +116,21 @@ for_every_driver! {; impl {
         &self,
         connection: &mut DB::Connection,
         version: i64,
-    ) -> Result<Vec<(KeyHash, bool)>> {
-        let changed = self.query_as::<(String, bool)>(
-            "SELECT c.entry, coalesce(k.is_active, FALSE) \
+    ) -> Result<Vec<(KeyHash, Option<KeyIdentity>)>> {
+        let changed = self.query_as::<(String, Option<Uuid>, Option<String>)>(
+            "SELECT c.entry, k.id, k.name \
              FROM (SELECT DISTINCT entry FROM changes WHERE version > $1 AND kind = 'key') c \
-             LEFT JOIN user_keys k ON k.key_hash = c.entry",
+             LEFT JOIN user_keys k ON k.key_hash = c.entry AND k.is_active",
         )
         .bind(version)
         .fetch_all(connection)
         .await
         .map_err(failure::<DB>)?;
-        changed.into_iter().map(|(hash, active)| Ok((rows::hash(&hash)?, active))).collect()
+        let now = |(hash, id, name): (String, Option<Uuid>, Option<String>)| {
+            let active = id.zip(name).map(|(id, name)| KeyIdentity::new(id, &name));
+            Ok((rows::hash(&hash)?, active))
+        };
+        changed.into_iter().map(now).collect()
     }
 
     async fn changed_routes(
@@ -170,14 +175,14 @@ for_every_driver! {; impl {
         batches: &mpsc::Sender<Batch>,
     ) -> Result<()> {
         let mut stream =
-            self.query_scalar::<String>("SELECT key_hash FROM user_keys WHERE is_active")
+            self.query_as::<IdentityRow>("SELECT key_hash, id, name FROM user_keys WHERE is_active")
                 .fetch(connection);
         loop {
             let mut batch = Vec::with_capacity(BATCH);
             within(PATIENCE, async {
                 while batch.len() < BATCH {
-                    let Some(hash) = stream.try_next().await.map_err(failure::<DB>)? else { break };
-                    batch.push(rows::hash(&hash)?);
+                    let Some(row) = stream.try_next().await.map_err(failure::<DB>)? else { break };
+                    batch.push(rows::identity(row)?);
                 }
                 Ok(())
             })

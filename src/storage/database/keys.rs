@@ -5,10 +5,10 @@ use uuid::Uuid;
 
 use super::{
     Page, Result, for_every_driver,
-    rows::{self, KeyRow},
+    rows::{self, IdentityRow, KeyRow},
     sql::{failure, json_list, last, now},
 };
-use crate::domain::{KeyHash, UserKey};
+use crate::domain::{KeyHash, KeyIdentity, UserKey};
 
 macro_rules! columns {
     () => {
@@ -21,17 +21,17 @@ for_every_driver! {; impl {
         &self,
         connection: &mut DB::Connection,
         hashes: &[KeyHash],
-    ) -> Result<Vec<KeyHash>> {
+    ) -> Result<Vec<(KeyHash, KeyIdentity)>> {
         let statement = format!(
-            "SELECT key_hash FROM user_keys WHERE is_active AND key_hash {}",
+            "SELECT key_hash, id, name FROM user_keys WHERE is_active AND key_hash {}",
             DB::IS_LISTED
         );
-        let active = self.query_scalar::<String>(AssertSqlSafe(statement))
+        let active = self.query_as::<IdentityRow>(AssertSqlSafe(statement))
             .bind(json_list(hashes.iter().map(|hash| hash.to_hex())))
             .fetch_all(connection)
             .await
             .map_err(failure::<DB>)?;
-        active.iter().map(|hash| rows::hash(hash)).collect()
+        active.into_iter().map(rows::identity).collect()
     }
 
     pub(super) async fn list_keys(

@@ -28,8 +28,8 @@ pub use self::{
 use super::StorageError;
 use crate::{
     domain::{
-        Actor, AuditEntry, KeyHash, ListedModel, Model, ModelChange, Name, NewModel, NewProvider,
-        Provider, ProviderChange, Route, UserKey,
+        Actor, AuditEntry, KeyHash, KeyIdentity, ListedModel, Model, ModelChange, Name, NewModel,
+        NewProvider, Provider, ProviderChange, Route, UserKey,
     },
     settings::{DatabaseSettings, DatabaseUrl},
 };
@@ -94,12 +94,12 @@ pub struct Changes {
 /// All that changed since some version, read at one snapshot.
 #[derive(Clone, Debug)]
 pub enum Delta {
-    /// These entries did. Their present state: `false` and `None` where they are gone.
+    /// These entries did. Their present state: `None` where they are gone.
     Entries {
         /// The version of the snapshot.
         stamp: Stamp,
-        /// Whether each key is active.
-        keys: Vec<(KeyHash, bool)>,
+        /// Which key has each hash, if it is active.
+        keys: Vec<(KeyHash, Option<KeyIdentity>)>,
         /// The route of each model.
         routes: Vec<(String, Option<Route>)>,
     },
@@ -131,8 +131,8 @@ impl Delta {
 /// A piece of a snapshot of everything, for filling a cache.
 #[derive(Debug)]
 pub enum Batch {
-    /// Hashes of active keys.
-    Keys(Vec<KeyHash>),
+    /// Active keys by their hash.
+    Keys(Vec<(KeyHash, KeyIdentity)>),
     /// Routes by the model's name.
     Routes(Vec<(String, Route)>),
 }
@@ -145,8 +145,8 @@ pub trait Database: Send + Sync {
     /// Creates what is missing and brings the tables to this program's version. To be called
     /// until it succeeds; before that every other call is refused. Safe beside other replicas.
     async fn prepare(&self) -> Result<()>;
-    /// Those of these hashes that an active key has; one statement.
-    async fn active_keys(&self, hashes: &[KeyHash]) -> Result<Vec<KeyHash>>;
+    /// Which active keys have those of these hashes that one has; one statement.
+    async fn active_keys(&self, hashes: &[KeyHash]) -> Result<Vec<(KeyHash, KeyIdentity)>>;
     /// The routes of those of these models that are active, and whose provider is; one statement.
     async fn routes(&self, models: &[String]) -> Result<Vec<(String, Route)>>;
     /// Every model that has a route, by name.

@@ -13,8 +13,8 @@ use super::{
     sql::{PATIENCE, failure, now, unavailable, within},
 };
 use crate::domain::{
-    Actor, AuditEntry, Deed, KeyHash, ListedModel, Model, ModelChange, Name, NewModel, NewProvider,
-    Provider, ProviderChange, Route, UserKey,
+    Actor, AuditEntry, Deed, KeyHash, KeyIdentity, ListedModel, Model, ModelChange, Name, NewModel,
+    NewProvider, Provider, ProviderChange, Route, UserKey,
 };
 use sqlx::Connection;
 
@@ -34,7 +34,7 @@ for_every_driver! { async_trait; impl (Database) {
         Ok(())
     }
 
-    async fn active_keys(&self, hashes: &[KeyHash]) -> Result<Vec<KeyHash>> {
+    async fn active_keys(&self, hashes: &[KeyHash]) -> Result<Vec<(KeyHash, KeyIdentity)>> {
         let limit = self.settings.timeout;
         self.statements(limit, async |connection| self.active_among(connection, hashes).await).await
     }

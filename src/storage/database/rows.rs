@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::{Entry, Result, StorageError};
 use crate::domain::{
-    BaseUrl, Invalid, KeyHash, Keyring, ListedModel, Model, Name, Provider, ProviderKind, Route,
-    Timeouts, UserKey,
+    BaseUrl, Invalid, KeyHash, KeyIdentity, Keyring, ListedModel, Model, Name, Provider,
+    ProviderKind, Route, Timeouts, UserKey,
 };
 
 /// Milliseconds: connect, response, idle.
@@ -44,6 +44,8 @@ pub(super) type ModelRow = (
 pub(super) type ListedRow = (String, String, DateTime<Utc>);
 /// id, name, key_prefix, is_active, created_at, updated_at
 pub(super) type KeyRow = (Uuid, String, String, bool, DateTime<Utc>, DateTime<Utc>);
+/// key_hash, id, name
+pub(super) type IdentityRow = (String, Uuid, String);
 /// model name, name at the provider, provider id, provider name, kind, base_url, api_key, headers,
 /// connect_timeout_ms, response_timeout_ms, idle_timeout_ms, created_at of the model
 pub(super) type RouteRow = (
@@ -141,6 +143,10 @@ pub(super) fn key(row: KeyRow) -> Result<UserKey> {
         created_at,
         updated_at,
     })
+}
+
+pub(super) fn identity((key_hash, id, name): IdentityRow) -> Result<(KeyHash, KeyIdentity)> {
+    Ok((hash(&key_hash)?, KeyIdentity::new(id, &name)))
 }
 
 fn route(row: RouteRow, keyring: &Keyring) -> Result<(String, Route)> {

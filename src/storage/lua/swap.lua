@@ -1,6 +1,6 @@
 -- Puts contents that were written aside into place, unless newer ones are there already.
--- KEYS: mark, keys, routes, staged keys, staged routes, old keys, old routes
--- ARGV: epoch, version, how many keys and how many routes were staged
+-- KEYS: mark; keys, callers, routes; the same staged; names to put the old ones under
+-- ARGV: epoch, version, how many keys (and callers) and how many routes were staged
 local mark = redis.call('GET', KEYS[1])
 if mark then
     local epoch, version = string.match(mark, '^([^:]+):(%d+):')
@@ -8,7 +8,8 @@ if mark then
         return 0
     end
 end
-if redis.call('SCARD', KEYS[4]) ~= tonumber(ARGV[3]) or redis.call('HLEN', KEYS[5]) ~= tonumber(ARGV[4]) then
+local keys, routes = tonumber(ARGV[3]), tonumber(ARGV[4])
+if redis.call('SCARD', KEYS[5]) ~= keys or redis.call('HLEN', KEYS[6]) ~= keys or redis.call('HLEN', KEYS[7]) ~= routes then
     return redis.error_reply('the staged contents are not whole any more')
 end
 local function replace(live, staged, old)
@@ -22,7 +23,10 @@ local function replace(live, staged, old)
         redis.call('PERSIST', live)
     end
 end
-replace(KEYS[2], KEYS[4], KEYS[6])
-replace(KEYS[3], KEYS[5], KEYS[7])
-redis.call('SET', KEYS[1], table.concat(ARGV, ':'))
+for live = 2, 4 do
+    replace(KEYS[live], KEYS[live + 3], KEYS[live + 6])
+end
+mark = table.concat(ARGV, ':')
+redis.call('SET', KEYS[1], mark)
+redis.call('HSET', KEYS[3], 'mark', mark)
 return 1
