@@ -16,7 +16,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/dev-lib.sh"
 readonly ALL_STEPS=(
   format lint clippy docs
   test-sqlite test-postgres test-replicas test-servers test-faults test-docs
-  scripts walkthrough-sqlite walkthrough-postgres clients-sqlite clients-postgres
+  scripts walkthrough-sqlite walkthrough-postgres clients-sqlite clients-postgres kubernetes
   strain soak bench drill
 )
 
@@ -82,6 +82,8 @@ walkthrough_postgres() { build_programs && scripts/walkthrough.sh postgres; }
 clients_sqlite() { build_programs && tests/clients/run.sh sqlite; }
 
 clients_postgres() { build_programs && tests/clients/run.sh postgres; }
+
+kubernetes() { build_programs && tests/kubernetes/run.sh; }
 
 # That the measuring works; figures of a debug build mean nothing.
 bench() {
@@ -176,7 +178,7 @@ in_step() {
   "${1//-/_}"
 }
 
-needs_services() { [[ $1 == *postgres || $1 == *replicas || $1 == *servers ]]; }
+needs_services() { [[ $1 == *postgres || $1 == *replicas || $1 == *servers || $1 == kubernetes ]]; }
 
 # Those that were up before, a developer's, stay up.
 start_services() {
