@@ -11,7 +11,7 @@ use std::{
 };
 
 use actix_web::{
-    App, Resource,
+    App,
     dev::Server,
     middleware::from_fn,
     web::{self, Data, ServiceConfig},
@@ -27,9 +27,10 @@ use tokio::time::sleep;
 use crate::{
     admin::{self, AdminGuard},
     domain::{AdminKeyId, AdminKeys},
-    endpoints::{get, resource, unknown_url},
+    endpoints::unknown_url,
     health,
     metrics::{self, Metrics},
+    openapi,
     proxy::{
         self, BodyLimits, BufferedBytes, Limits, Overload, Refusals, Upstream,
         transport::{client_config, trusted_roots},
@@ -304,21 +305,18 @@ impl Shared {
             });
             let metrics = Data::new(self.metrics.clone());
             app.app_data(metrics)
-                .service(metrics_resource().wrap(guarded));
+                .service(metrics::resource().wrap(guarded));
         }
         app.app_data(upstream)
-            .service(admin::scope(Arc::clone(guard)));
+            .service(admin::scope(Arc::clone(guard)))
+            .configure(openapi::configure);
     }
 
     /// On an address of its own, where whoever comes may see them.
     fn show_metrics(&self, app: &mut ServiceConfig) {
         app.app_data(Data::new(self.metrics.clone()))
-            .service(metrics_resource());
+            .service(metrics::resource());
     }
-}
-
-fn metrics_resource() -> Resource {
-    resource("/metrics", "GET, HEAD").route(get().to(metrics::show))
 }
 
 /// What operators use: on `ADMIN_LISTEN_ADDR` alone where that is set, and on `LISTEN_ADDR`

@@ -1,19 +1,158 @@
-//! How every scope answers a method or a path that it doesn't serve.
+//! Tables of operations: what every scope serves, and how it answers a method or a path that it
+//! doesn't serve. The API's description is made of the same tables.
 
-use actix_web::{HttpRequest, HttpResponse, Resource, Route, guard, web};
+use std::collections::BTreeMap;
+
+use actix_web::{
+    FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route, guard, web,
+};
+use utoipa::{
+    Path,
+    openapi::{self, HttpMethod},
+};
 
 use crate::error::{Dialect, GatewayError, Refusal};
 
+/// A method of a path: what serves it, and what the API's description says of it.
+pub(crate) struct Operation {
+    /// As the description writes it: whole, with parameters in braces.
+    pub(crate) path: String,
+    pub(crate) method: HttpMethod,
+    route: Route,
+    about: fn() -> openapi::path::Operation,
+}
+
+impl Operation {
+    /// `GET`, and `HEAD` with it.
+    pub(crate) fn get<P: Path, Args>(about: P, handler: impl Serving<Args>) -> Self
+    where
+        Args: FromRequest + 'static,
+    {
+        Self::new(HttpMethod::Get, get(), about, handler)
+    }
+
+    /// `POST`.
+    pub(crate) fn post<P: Path, Args>(about: P, handler: impl Serving<Args>) -> Self
+    where
+        Args: FromRequest + 'static,
+    {
+        Self::new(HttpMethod::Post, web::post(), about, handler)
+    }
+
+    /// `PUT`.
+    pub(crate) fn put<P: Path, Args>(about: P, handler: impl Serving<Args>) -> Self
+    where
+        Args: FromRequest + 'static,
+    {
+        Self::new(HttpMethod::Put, web::put(), about, handler)
+    }
+
+    /// `DELETE`.
+    pub(crate) fn delete<P: Path, Args>(about: P, handler: impl Serving<Args>) -> Self
+    where
+        Args: FromRequest + 'static,
+    {
+        Self::new(HttpMethod::Delete, web::delete(), about, handler)
+    }
+
+    fn new<P: Path, Args>(
+        method: HttpMethod,
+        route: Route,
+        _: P,
+        handler: impl Serving<Args>,
+    ) -> Self
+    where
+        Args: FromRequest + 'static,
+    {
+        Self {
+            path: P::path(),
+            method,
+            route: route.to(handler),
+            about: P::operation,
+        }
+    }
+
+    fn methods(&self) -> &'static str {
+        match self.method {
+            HttpMethod::Get => "GET, HEAD",
+            HttpMethod::Post => "POST",
+            HttpMethod::Put => "PUT",
+            HttpMethod::Delete => "DELETE",
+            HttpMethod::Options => "OPTIONS",
+            HttpMethod::Head => "HEAD",
+            HttpMethod::Patch => "PATCH",
+            HttpMethod::Trace => "TRACE",
+        }
+    }
+}
+
+/// An operation as the API's description has it.
+pub(crate) struct Described {
+    pub(crate) path: String,
+    pub(crate) method: HttpMethod,
+    /// What answers it gives where all is well.
+    pub(crate) about: openapi::path::Operation,
+    /// What the gateway refuses it with.
+    pub(crate) refusals: Vec<GatewayError>,
+    /// How these look.
+    pub(crate) dialect: Dialect,
+}
+
+impl Operation {
+    /// The same in the description, with what it is refused with.
+    pub(crate) fn described(self, refusals: Vec<GatewayError>) -> Described {
+        Described {
+            about: (self.about)(),
+            path: self.path,
+            method: self.method,
+            refusals,
+            dialect: Dialect::OpenAi,
+        }
+    }
+}
+
+/// A handler of actix whose answer is one.
+pub(crate) trait Serving<Args>: Handler<Args, Output: Responder + 'static> {}
+
+impl<Args, H: Handler<Args, Output: Responder + 'static>> Serving<Args> for H {}
+
+/// The resources that serve `operations` in the scope `scope`, which is where their paths begin.
+pub(crate) fn resources(
+    scope: &str,
+    operations: Vec<Operation>,
+) -> impl Iterator<Item = Resource> + use<> {
+    let mut paths = BTreeMap::<String, Vec<Operation>>::new();
+    for operation in operations {
+        let path = operation.path.strip_prefix(scope).unwrap_or_default();
+        paths.entry(path.to_owned()).or_default().push(operation);
+    }
+    paths
+        .into_iter()
+        .map(|(path, operations)| serve(&path, operations))
+}
+
+/// One path with all of its methods.
+pub(crate) fn serve(path: &str, operations: Vec<Operation>) -> Resource {
+    let methods: Vec<_> = operations.iter().map(Operation::methods).collect();
+    let resource = resource(path, methods.join(", "));
+    operations
+        .into_iter()
+        .fold(resource, |resource, operation| {
+            resource.route(operation.route)
+        })
+}
+
 /// A path that refuses every method it has no route for, and says which ones it has.
-pub(crate) fn resource(path: &str, allowed: &'static str) -> Resource {
+pub(crate) fn resource(path: &str, allowed: impl Into<String>) -> Resource {
     resource_in(Dialect::OpenAi, path, allowed)
 }
 
 /// The same, of an API whose refusals look otherwise.
-pub(crate) fn resource_in(dialect: Dialect, path: &str, allowed: &'static str) -> Resource {
-    let refuse = move |request: HttpRequest| async move {
-        let error = GatewayError::method_not_allowed(&request, allowed);
-        Err::<HttpResponse, _>(Refusal::new(error, dialect, &request))
+pub(crate) fn resource_in(dialect: Dialect, path: &str, allowed: impl Into<String>) -> Resource {
+    let allowed = allowed.into();
+    let refuse = move |request: HttpRequest| {
+        let error = GatewayError::method_not_allowed(&request, &allowed);
+        async move { Err::<HttpResponse, _>(Refusal::new(error, dialect, &request)) }
     };
     web::resource(path).default_service(web::to(refuse))
 }

@@ -13,6 +13,7 @@ use actix_web::{
 };
 use derive_more::Display;
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
@@ -83,7 +84,7 @@ pub enum GatewayError {
         /// Without its query and without keys.
         path: String,
         /// As in the `Allow` header.
-        allowed: &'static str,
+        allowed: String,
     },
     /// The change contradicts what is stored.
     #[display("{message}")]
@@ -258,11 +259,11 @@ impl GatewayError {
     }
 
     /// A 405 for a path that serves other methods: those that `allowed` lists.
-    pub fn method_not_allowed(request: &HttpRequest, allowed: &'static str) -> Self {
+    pub fn method_not_allowed(request: &HttpRequest, allowed: &str) -> Self {
         Self::MethodNotAllowed {
             method: request.method().to_string(),
             path: without_keys(request.path()),
-            allowed,
+            allowed: allowed.to_owned(),
         }
     }
 
@@ -414,19 +415,24 @@ fn quoted(names: &[String]) -> String {
     quoted.join(", ")
 }
 
-/// The OpenAI error envelope:
-/// `{"error": {"message": …, "type": …, "param": …, "code": …}}`
-/// (<https://platform.openai.com/docs/guides/error-codes>).
-#[derive(Serialize)]
-struct Envelope<'a> {
+/// An error of the gateway's own, in [OpenAI's form](https://platform.openai.com/docs/guides/error-codes).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Error)]
+pub(crate) struct Envelope<'a> {
+    #[schema(inline)]
     error: Body<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Body<'a> {
+    /// What is wrong, for people.
     message: String,
+    /// A coarse word: whose mistake it is.
     r#type: &'static str,
+    /// The field that it is about.
+    #[schema(required)]
     param: Option<&'a str>,
+    /// A fine word, for programs.
     code: &'static str,
 }
 
@@ -462,7 +468,7 @@ impl GatewayError {
                 response.force_close();
             }
             Self::MethodNotAllowed { allowed, .. } => {
-                response.insert_header((header::ALLOW, *allowed));
+                response.insert_header((header::ALLOW, allowed.as_str()));
             }
             // What would be accepted instead (RFC 9110, section 15.5.16).
             Self::CompressedBody => {
@@ -509,6 +515,16 @@ impl Refusal {
         }
     }
 
+    /// The answer to a request of which nothing is known, as an example.
+    pub(crate) fn example(error: GatewayError, dialect: Dialect) -> HttpResponse {
+        let refusal = Self {
+            error,
+            dialect,
+            request_id: Some(RequestId::example()),
+        };
+        refusal.error_response()
+    }
+
     /// Anthropic's envelope (<https://platform.claude.com/docs/en/api/errors>), with OpenAI's
     /// `code` and `param` beside it, which it has nothing for.
     fn in_anthropics_words(&self) -> HttpResponse {
@@ -534,10 +550,16 @@ impl Refusal {
     }
 }
 
-#[derive(Serialize)]
-struct AnthropicEnvelope<'a> {
+/// An error of the gateway's own, in [Anthropic's form](https://platform.claude.com/docs/en/api/errors).
+#[derive(Serialize, ToSchema)]
+#[schema(as = AnthropicError)]
+pub(crate) struct AnthropicEnvelope<'a> {
+    /// Always `error`.
     r#type: &'static str,
+    #[schema(inline)]
     error: Body<'a>,
+    /// As in `x-gateway-request-id`.
+    #[schema(required)]
     request_id: Option<String>,
 }
 

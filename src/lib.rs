@@ -15,6 +15,7 @@
 //! | [`admin`] | the control API, `/admin` |
 //! | [`storage`] | keys and routes: memory, Redis, database, behind one front |
 //! | `cache_warmer` | the actor that keeps memory and Redis right |
+//! | `openapi` | the API's description, and the page that shows it |
 //! | `fail_points` | where tests can hold the process; not in an ordinary build |
 //!
 //! `proxy` and `admin` use `storage`; everything uses `domain`, which uses none of the others.
@@ -30,6 +31,7 @@ mod fail_points;
 mod health;
 mod idle_timer;
 pub mod metrics;
+mod openapi;
 pub mod proxy;
 pub mod request_id;
 pub mod server;

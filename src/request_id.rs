@@ -30,6 +30,11 @@ impl RequestId {
         request.extensions().get().copied()
     }
 
+    /// One that no request has.
+    pub(crate) fn example() -> Self {
+        Self(Builder::from_random_bytes([0x5a; 16]).into_uuid())
+    }
+
     fn to_header_value(self) -> Option<HeaderValue> {
         let mut text = Uuid::encode_buffer();
         HeaderValue::from_str(self.0.hyphenated().encode_lower(&mut text)).ok()

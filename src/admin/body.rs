@@ -96,6 +96,19 @@ fn invalid_body(problem: impl std::fmt::Display) -> GatewayError {
     }
 }
 
+/// Examples of bodies that are refused.
+pub(super) fn refusals() -> [GatewayError; 7] {
+    [
+        invalid_json("it is empty"),
+        invalid_body("unknown field `nmae`"),
+        GatewayError::missing_field("name"),
+        GatewayError::invalid_field("name", "must not be empty"),
+        GatewayError::WebSocket,
+        too_large(),
+        GatewayError::NotJson,
+    ]
+}
+
 fn parse_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, GatewayError> {
     // serde would read a struct from an array too, and would repeat any other value in its
     // message.

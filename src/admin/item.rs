@@ -8,6 +8,13 @@ use std::{
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serializer;
+use utoipa::{
+    IntoParams,
+    openapi::{
+        KnownFormat, ObjectBuilder, Required, SchemaFormat, Type,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+    },
+};
 use uuid::Uuid;
 
 use crate::{
@@ -85,6 +92,21 @@ impl<T: Item> FromRequest for Id<T> {
             kind: PhantomData,
         });
         ready(id.ok_or_else(|| unknown::<T>(None)))
+    }
+}
+
+impl<T: Item> IntoParams for Id<T> {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let uuid = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)));
+        let id = ParameterBuilder::new()
+            .name("id")
+            .parameter_in(ParameterIn::Path)
+            .required(Required::True)
+            .description(Some(format!("The {}'s id.", T::KIND)))
+            .schema(Some(uuid));
+        vec![id.build()]
     }
 }
 

@@ -5,6 +5,13 @@ use std::future::{Ready, ready};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, dev::Payload, http::header};
 use serde::Serialize;
 use url::form_urlencoded;
+use utoipa::{
+    IntoParams,
+    openapi::{
+        KnownFormat, ObjectBuilder, SchemaFormat, Type,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+    },
+};
 use uuid::Uuid;
 
 use super::item::{Item, parse_id};
@@ -86,6 +93,33 @@ impl FromRequest for PageQuery {
     }
 }
 
+impl IntoParams for PageQuery {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let parameter = |name, description| {
+            ParameterBuilder::new()
+                .name(name)
+                .parameter_in(ParameterIn::Query)
+                .description(Some(description))
+        };
+        let number = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(1))
+            .maximum(Some(MAX_LIMIT))
+            .default(Some(MAX_LIMIT.into()));
+        let id = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)));
+        vec![
+            parameter("limit", "How many items a page has at most.")
+                .schema(Some(number))
+                .build(),
+            parameter("after", "The id of the last item of the page before.")
+                .schema(Some(id))
+                .build(),
+        ]
+    }
+}
+
 fn parse_limit(text: &str) -> Result<u32, GatewayError> {
     text.parse()
         .ok()
@@ -100,6 +134,14 @@ fn parse_after(text: &str) -> Result<Uuid, GatewayError> {
     parse_id(text).ok_or_else(|| {
         GatewayError::invalid_field("after", "must be the id (a UUID) of an item of this list")
     })
+}
+
+/// Examples of queries that are refused.
+pub(super) fn refusals() -> impl Iterator<Item = GatewayError> {
+    let queries = ["limit=0", "offset=1"];
+    queries
+        .into_iter()
+        .filter_map(|query| PageQuery::read("", query).err())
 }
 
 fn unknown_parameter(name: &str) -> GatewayError {

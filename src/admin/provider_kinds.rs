@@ -4,15 +4,25 @@ use std::collections::BTreeMap;
 
 use actix_web::HttpResponse;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Answer;
 use crate::domain::ProviderKind;
 
 /// A kind as operators see it.
-#[derive(Serialize)]
-struct KindView {
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProviderKindEntry, examples(json!({
+    "name": "anthropic",
+    "base_url": "https://api.anthropic.com/v1",
+    "api_key_header": "x-api-key",
+    "api_key_prefix": "",
+    "api_key_required": true,
+    "headers": {"anthropic-version": "2023-06-01"},
+})))]
+pub(crate) struct KindView {
     name: &'static str,
     /// Null where each provider has to have its own.
+    #[schema(required)]
     base_url: Option<String>,
     api_key_header: &'static str,
     /// What stands before the key in that header.
@@ -22,7 +32,16 @@ struct KindView {
     headers: BTreeMap<&'static str, &'static str>,
 }
 
-/// In the order in which refusals list them.
+/// List the kinds of providers
+///
+/// What each decides: the address, how the key is sent, headers.
+#[utoipa::path(
+    get,
+    path = "/admin/provider-kinds",
+    operation_id = "listProviderKinds",
+    tag = "Providers",
+    responses((status = 200, description = "All of them.", body = Vec<KindView>))
+)]
 pub(super) async fn list() -> Answer {
     let kinds: Vec<_> = ProviderKind::all().map(KindView::from).collect();
     Ok(HttpResponse::Ok().json(kinds))

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use actix_web::{HttpResponse, web::Data};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
@@ -24,47 +25,88 @@ use crate::{
 };
 
 /// Body of `POST /admin/providers`.
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct RegisterProvider {
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RegisterProvider {
+    #[serde(default)]
+    #[schema(value_type = Name, required)]
     name: Field<Name>,
+    #[serde(default)]
+    #[schema(value_type = ProviderKind, required)]
     kind: Field<ProviderKind>,
+    /// Kinds that need no key (`api_key_required` is false) do without, or with null.
+    #[serde(default)]
+    #[schema(value_type = Option<Secret>)]
     api_key: Field<Secret>,
     /// Left out or null: the kind's own address.
+    #[serde(default)]
+    #[schema(value_type = Option<BaseUrl>)]
     base_url: Field<BaseUrl>,
     /// Left out or null: none.
+    #[serde(default)]
+    #[schema(value_type = Option<FixedHeaders>)]
     headers: Field<FixedHeaders>,
     /// Left out or null: those of the settings.
+    #[serde(default)]
+    #[schema(value_type = Option<Timeouts>)]
     timeouts: Field<Timeouts>,
 }
 
 /// Body of `PUT /admin/providers/{id}`. What is left out stays as it is.
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct ChangeProvider {
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChangeProvider {
+    #[serde(default)]
+    #[schema(value_type = Name)]
     name: Field<Name>,
+    #[serde(default)]
+    #[schema(value_type = ProviderKind)]
     kind: Field<ProviderKind>,
+    #[serde(default)]
+    #[schema(value_type = Secret)]
     api_key: Field<Secret>,
-    /// Null: back to the kind's own address.
+    /// Null: back to the kind's own address. Another origin needs `api_key` in the same call.
+    #[serde(default)]
+    #[schema(value_type = Option<BaseUrl>)]
     base_url: Field<BaseUrl>,
     /// Null: none any more.
+    #[serde(default)]
+    #[schema(value_type = Option<FixedHeaders>)]
     headers: Field<FixedHeaders>,
     /// Null: back to those of the settings.
+    #[serde(default)]
+    #[schema(value_type = Option<Timeouts>)]
     timeouts: Field<Timeouts>,
+    /// An inactive provider serves no model.
+    #[serde(default)]
+    #[schema(value_type = bool)]
     is_active: Field<bool>,
 }
 
 /// A provider as operators see it: without its key.
-#[derive(Serialize)]
-struct ProviderView {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Provider, examples(json!({
+    "id": "0198c5a2-7f3e-7000-8000-000000000001",
+    "name": "openai",
+    "kind": "openai",
+    "base_url": "https://api.openai.com/v1",
+    "api_key_preview": "sk-p…3f9a",
+    "headers_preview": {},
+    "timeouts": {"connect": null, "response": "120s", "idle": null},
+    "is_active": true,
+    "created_at": "2026-01-31T12:00:00.000000Z",
+    "updated_at": "2026-01-31T12:00:00.000000Z",
+})))]
+pub(crate) struct ProviderView {
     id: Uuid,
     name: String,
     kind: ProviderKind,
     base_url: String,
-    /// Empty where there is no key.
+    /// Empty where there is no key, dots alone where it is short.
     api_key_preview: String,
     /// Values may be secrets, so they are shown as a key is.
     headers_preview: BTreeMap<String, String>,
+    #[schema(inline)]
     timeouts: TimeoutsView,
     is_active: bool,
     #[serde(serialize_with = "utc")]
@@ -74,37 +116,80 @@ struct ProviderView {
 }
 
 /// Null where the settings decide.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct TimeoutsView {
+    #[schema(required)]
     connect: Option<String>,
+    #[schema(required)]
     response: Option<String>,
+    #[schema(required)]
     idle: Option<String>,
 }
 
 /// What came of asking a provider for its models.
-#[derive(Serialize)]
-struct TestView {
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProviderTest, examples(
+    json!({"ok": true, "status": 200, "latency_ms": 212, "models": ["gpt-4o", "gpt-4o-mini"], "error": null}),
+    json!({"ok": false, "status": 401, "latency_ms": 187, "models": [], "error": {
+        "code": "upstream_error", "message": "The provider of this model answered with status 401."}}),
+))]
+pub(crate) struct TestView {
     ok: bool,
     /// The provider's; null where no answer came.
+    #[schema(required)]
     status: Option<u16>,
     latency_ms: u64,
     models: Vec<String>,
     /// Null where all is well.
+    #[schema(required, inline)]
     error: Option<TestError>,
 }
 
 /// Why there is no list, in the words in which callers would be told.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct TestError {
     code: &'static str,
     message: String,
 }
 
+/// List providers
+///
+/// Newest first.
+#[utoipa::path(
+    get,
+    path = "/admin/providers",
+    operation_id = "listProviders",
+    tag = "Providers",
+    params(PageQuery),
+    responses((status = 200, description = "A page of them.", body = Vec<ProviderView>,
+        headers(("Link" = String, description = "The next page's address, if there is one (RFC 8288)."))))
+)]
 pub(super) async fn list(storage: Data<Storage>, page: PageQuery) -> Answer {
     let providers = storage.providers(page.wanted()).await?;
     Ok(page.answer::<_, ProviderView>(providers))
 }
 
+/// Register a provider
+#[utoipa::path(
+    post,
+    path = "/admin/providers",
+    operation_id = "registerProvider",
+    tag = "Providers",
+    request_body(content = RegisterProvider, examples(
+        ("of a kind" = (summary = "At the kind's own address", value = json!({
+            "name": "openai", "kind": "openai", "api_key": "sk-the-providers-own-key"}))),
+        ("elsewhere" = (summary = "At an address of its own, with headers and time limits", value = json!({
+            "name": "in-house", "kind": "custom", "api_key": "sk-the-providers-own-key",
+            "base_url": "http://127.0.0.1:9000/v1", "headers": {"x-team": "search"},
+            "timeouts": {"connect": "2s", "response": "120s"}}))),
+        ("without a key" = (summary = "On one's own machine", value = json!({
+            "name": "local", "kind": "ollama"}))),
+    )),
+    responses(
+        (status = 201, description = "It is registered.", body = ProviderView),
+        (status = 409, description = "Another provider has this name."),
+    )
+)]
 pub(super) async fn register(
     storage: Data<Storage>,
     by: Actor,
@@ -114,11 +199,41 @@ pub(super) async fn register(
     Ok(HttpResponse::Created().json(ProviderView::from(provider)))
 }
 
+/// Show a provider
+#[utoipa::path(
+    get,
+    path = "/admin/providers/{id}",
+    operation_id = "showProvider",
+    tag = "Providers",
+    params(Id<Provider>),
+    responses((status = 200, description = "It is this.", body = ProviderView))
+)]
 pub(super) async fn show(storage: Data<Storage>, id: Id<Provider>) -> Answer {
     let provider = id.found(storage.provider(id.value).await?)?;
     Ok(HttpResponse::Ok().json(ProviderView::from(provider)))
 }
 
+/// Change a provider
+///
+/// What is left out stays as it is. Requests that come after the answer use what was changed.
+#[utoipa::path(
+    put,
+    path = "/admin/providers/{id}",
+    operation_id = "changeProvider",
+    tag = "Providers",
+    params(Id<Provider>),
+    request_body(content = ChangeProvider, examples(
+        ("another key" = (value = json!({"api_key": "sk-another-of-the-providers-keys"}))),
+        ("another address" = (value = json!({
+            "base_url": "https://llm.example.com/v1", "api_key": "sk-the-key-for-that-address"}))),
+        ("out of use" = (value = json!({"is_active": false}))),
+        ("back to the defaults" = (value = json!({"headers": null, "timeouts": null}))),
+    )),
+    responses(
+        (status = 200, description = "As it is now.", body = ProviderView),
+        (status = 409, description = "Another provider has this name."),
+    )
+)]
 pub(super) async fn change(
     storage: Data<Storage>,
     by: Actor,
@@ -130,7 +245,18 @@ pub(super) async fn change(
     Ok(HttpResponse::Ok().json(ProviderView::from(provider)))
 }
 
-/// Answers 200 whatever came of it: the test took place.
+/// Test a provider
+///
+/// Asks it for its list of models, with its key and headers. Answers 200 whatever came of it: the
+/// test took place.
+#[utoipa::path(
+    post,
+    path = "/admin/providers/{id}/test",
+    operation_id = "testProvider",
+    tag = "Providers",
+    params(Id<Provider>),
+    responses((status = 200, description = "What came of it.", body = TestView))
+)]
 pub(super) async fn test(
     storage: Data<Storage>,
     upstream: Data<Upstream>,
@@ -141,6 +267,18 @@ pub(super) async fn test(
     Ok(HttpResponse::Ok().json(TestView::from(probe)))
 }
 
+/// Delete a provider
+#[utoipa::path(
+    delete,
+    path = "/admin/providers/{id}",
+    operation_id = "deleteProvider",
+    tag = "Providers",
+    params(Id<Provider>),
+    responses(
+        (status = 204, description = "It is deleted."),
+        (status = 409, description = "Models still use it; the message names them."),
+    )
+)]
 pub(super) async fn delete(storage: Data<Storage>, by: Actor, id: Id<Provider>) -> Answer {
     id.existed(storage.delete_provider(by, id.value).await?)?;
     Ok(HttpResponse::NoContent().finish())

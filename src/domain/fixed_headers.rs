@@ -6,8 +6,6 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 
 use super::{Invalid, Secret};
 
-/// More than anybody has a use for, and little beside what servers take.
-const MAX_HEADERS: usize = 32;
 /// Servers commonly refuse heads of more than 8 KiB to 16 KiB; the caller's own headers and the
 /// key come on top.
 const MAX_BYTES: usize = 8 * 1024;
@@ -17,6 +15,9 @@ const MAX_BYTES: usize = 8 * 1024;
 pub struct FixedHeaders(Vec<(HeaderName, HeaderValue)>);
 
 impl FixedHeaders {
+    /// More than anybody has a use for, and little beside what servers take.
+    pub const MAX_HEADERS: usize = 32;
+
     /// Checks names and values. Names are kept in lower case, values without the blanks around
     /// them.
     ///
@@ -33,9 +34,10 @@ impl FixedHeaders {
             headers.insert(name.as_str().to_owned(), (name, value));
         }
         let headers = Self(headers.into_values().collect());
-        if headers.0.len() > MAX_HEADERS || headers.bytes() > MAX_BYTES {
+        if headers.0.len() > Self::MAX_HEADERS || headers.bytes() > MAX_BYTES {
             return Err(Invalid::new(format!(
-                "must be at most {MAX_HEADERS} headers of together at most {MAX_BYTES} bytes"
+                "must be at most {} headers of together at most {MAX_BYTES} bytes",
+                Self::MAX_HEADERS
             )));
         }
         Ok(headers)

@@ -6,15 +6,15 @@ use subtle::ConstantTimeEq;
 
 use super::Invalid;
 
-/// Providers' keys have up to a few hundred characters; tokens that some of them use instead
-/// reach two thousand. Servers commonly refuse header lines of more than 8 KiB.
-const MAX_HEADER_LENGTH: usize = 4096;
-
 /// A secret text. `Debug` and `Display` mask it; [`Secret::expose`] is the one way to read it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
+    /// Providers' keys have up to a few hundred characters; tokens that some of them use instead
+    /// reach two thousand. Servers commonly refuse header lines of more than 8 KiB.
+    pub const MAX_HEADER_LENGTH: usize = 4096;
+
     /// Wraps a secret text.
     pub fn new(secret: impl Into<String>) -> Self {
         Self(secret.into())
@@ -29,9 +29,10 @@ impl Secret {
         if trimmed.is_empty() {
             return Err(Invalid::new("must not be empty"));
         }
-        if trimmed.len() > MAX_HEADER_LENGTH {
+        if trimmed.len() > Self::MAX_HEADER_LENGTH {
             return Err(Invalid::new(format!(
-                "must have at most {MAX_HEADER_LENGTH} characters"
+                "must have at most {} characters",
+                Self::MAX_HEADER_LENGTH
             )));
         }
         if !trimmed.bytes().all(|byte| byte.is_ascii_graphic()) {

@@ -1,19 +1,46 @@
 //! `GET /metrics`.
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpRequest, HttpResponse, Resource,
     http::header::{ACCEPT, CACHE_CONTROL},
     web::Data,
 };
 
 use super::{Format, Metrics};
-use crate::error::GatewayError;
+use crate::{
+    endpoints::{Described, Operation, serve},
+    error::GatewayError,
+};
 
-/// Everything that is counted, in the format that the scraper asks for.
-pub(crate) async fn show(
-    metrics: Data<Metrics>,
-    request: HttpRequest,
-) -> Result<HttpResponse, GatewayError> {
+/// What serves it; whoever adds it sees to it that the right people alone come.
+pub(crate) fn resource() -> Resource {
+    serve("/metrics", vec![operation()])
+}
+
+fn operation() -> Operation {
+    Operation::get(__path_show, show)
+}
+
+/// The same in the API's description.
+pub(crate) fn described() -> Described {
+    operation().described(vec![GatewayError::InvalidAdminKey, GatewayError::Internal])
+}
+
+/// Show the metrics
+///
+/// Everything that is counted, in Prometheus' own format, or in OpenMetrics 1.0 for a scraper that
+/// asks for it. At `METRICS_ADDR`, where that is set, it needs no key, and nothing else serves it.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "showMetrics",
+    tag = "Metrics",
+    responses((status = 200, description = "All of them.", content(
+        (String = "text/plain"),
+        (String = "application/openmetrics-text"),
+    )))
+)]
+async fn show(metrics: Data<Metrics>, request: HttpRequest) -> Result<HttpResponse, GatewayError> {
     let format = wanted(&request);
     let text = metrics.encode(format).map_err(|_| {
         log::error!("the metrics can't be written as {format:?}");

@@ -19,7 +19,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-pub(crate) use self::endpoint::show;
+pub(crate) use self::endpoint::{described, resource};
 
 /// What every name begins with, but for those that are the same for all programs (`process_…`).
 const PREFIX: &str = "llm_gateway";

@@ -10,6 +10,10 @@ pub(super) struct Endpoint {
     pub(super) model: ModelIn,
     /// Whose API it belongs to, which decides how keys come and how refusals look.
     pub(super) dialect: Dialect,
+    /// What it is for, in the API's description.
+    pub(super) summary: &'static str,
+    /// A request, as JSON; for a form its fields.
+    pub(super) example: &'static str,
 }
 
 /// Where a request names its model.
@@ -26,35 +30,112 @@ pub(super) enum ModelIn {
 
 /// Every endpoint that is forwarded.
 pub(super) static ENDPOINTS: [Endpoint; 14] = [
-    openai("/chat/completions", ModelIn::Json),
-    openai("/completions", ModelIn::Json),
-    openai("/embeddings", ModelIn::Json),
-    openai("/responses", ModelIn::Json),
-    openai("/moderations", ModelIn::JsonOr("omni-moderation-latest")),
-    openai("/images/generations", ModelIn::Json),
-    openai("/images/edits", ModelIn::Form),
-    openai("/images/variations", ModelIn::Form),
-    openai("/audio/speech", ModelIn::Json),
-    openai("/audio/transcriptions", ModelIn::Form),
-    openai("/audio/translations", ModelIn::Form),
+    openai(
+        "/chat/completions",
+        ModelIn::Json,
+        "Create a chat completion",
+        r#"{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello!"}]}"#,
+    ),
+    openai(
+        "/completions",
+        ModelIn::Json,
+        "Create a completion",
+        r#"{"model": "gpt-3.5-turbo-instruct", "prompt": "Once upon a time"}"#,
+    ),
+    openai(
+        "/embeddings",
+        ModelIn::Json,
+        "Create embeddings",
+        r#"{"model": "text-embedding-3-small", "input": "Hello!"}"#,
+    ),
+    openai(
+        "/responses",
+        ModelIn::Json,
+        "Create a response",
+        r#"{"model": "gpt-4o-mini", "input": "Hello!"}"#,
+    ),
+    openai(
+        "/moderations",
+        ModelIn::JsonOr("omni-moderation-latest"),
+        "Classify whether a text is harmful",
+        r#"{"input": "Hello!"}"#,
+    ),
+    openai(
+        "/images/generations",
+        ModelIn::Json,
+        "Create an image",
+        r#"{"model": "gpt-image-1", "prompt": "A lighthouse at night"}"#,
+    ),
+    openai(
+        "/images/edits",
+        ModelIn::Form,
+        "Edit an image",
+        r#"{"model": "gpt-image-1", "image": "(a file)", "prompt": "Add a ship"}"#,
+    ),
+    openai(
+        "/images/variations",
+        ModelIn::Form,
+        "Create a variation of an image",
+        r#"{"model": "dall-e-2", "image": "(a file)"}"#,
+    ),
+    openai(
+        "/audio/speech",
+        ModelIn::Json,
+        "Turn text into speech",
+        r#"{"model": "gpt-4o-mini-tts", "voice": "alloy", "input": "Hello!"}"#,
+    ),
+    openai(
+        "/audio/transcriptions",
+        ModelIn::Form,
+        "Transcribe speech",
+        r#"{"model": "whisper-1", "file": "(a file)"}"#,
+    ),
+    openai(
+        "/audio/translations",
+        ModelIn::Form,
+        "Translate speech into English",
+        r#"{"model": "whisper-1", "file": "(a file)"}"#,
+    ),
     // Not OpenAI's, but in this form at Cohere, Jina and everybody who followed them.
-    openai("/rerank", ModelIn::Json),
-    anthropic("/messages"),
-    anthropic("/messages/count_tokens"),
+    openai(
+        "/rerank",
+        ModelIn::Json,
+        "Order documents by relevance",
+        r#"{"model": "rerank-v3.5", "query": "lighthouse", "documents": ["A ship.", "A tower."]}"#,
+    ),
+    anthropic(
+        "/messages",
+        "Create a message",
+        r#"{"model": "claude-sonnet-4-5", "max_tokens": 64, "messages": [{"role": "user", "content": "Hello!"}]}"#,
+    ),
+    anthropic(
+        "/messages/count_tokens",
+        "Count the tokens of a message",
+        r#"{"model": "claude-sonnet-4-5", "messages": [{"role": "user", "content": "Hello!"}]}"#,
+    ),
 ];
 
-const fn openai(path: &'static str, model: ModelIn) -> Endpoint {
+const fn openai(
+    path: &'static str,
+    model: ModelIn,
+    summary: &'static str,
+    example: &'static str,
+) -> Endpoint {
     Endpoint {
         path,
         model,
         dialect: Dialect::OpenAi,
+        summary,
+        example,
     }
 }
 
-const fn anthropic(path: &'static str) -> Endpoint {
+const fn anthropic(path: &'static str, summary: &'static str, example: &'static str) -> Endpoint {
     Endpoint {
         path,
         model: ModelIn::Json,
         dialect: Dialect::Anthropic,
+        summary,
+        example,
     }
 }

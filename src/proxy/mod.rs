@@ -3,6 +3,7 @@
 mod buffered_bytes;
 mod caller;
 mod cors;
+mod described;
 mod endpoints;
 mod form;
 mod form_request;
@@ -36,13 +37,17 @@ pub use self::{
     request_body::BodyLimits,
     upstream::Upstream,
 };
+pub(crate) use self::{
+    described::{described, schemas},
+    models::Schemas,
+};
 use self::{
     endpoints::{ENDPOINTS, Endpoint},
     forward::forward,
 };
 use crate::{
     domain::{Name, Route},
-    endpoints::{get, resource, resource_in, unknown_url},
+    endpoints::{resource_in, serve, unknown_url},
     error::GatewayError,
     settings::Origins,
     storage::Storage,
@@ -66,8 +71,8 @@ pub fn scope(
     ENDPOINTS
         .iter()
         .fold(scope, |scope, endpoint| scope.service(forwarded(endpoint)))
-        .service(resource("/models", "GET, HEAD").route(get().to(models::list)))
-        .service(resource("/models/{model:.+}", "GET, HEAD").route(get().to(models::show)))
+        .service(serve("/models", vec![models::listing()]))
+        .service(serve("/models/{model:.+}", vec![models::showing()]))
         .default_service(web::to(unknown_url))
         .wrap(cors::cors(cors_origins))
 }

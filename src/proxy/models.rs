@@ -4,17 +4,27 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, Utc};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
+use utoipa::{OpenApi, ToSchema};
 
 use super::{DataPath, caller::Caller, unknown_model};
 use crate::{
     domain::ProviderKind,
+    endpoints::{Described, Operation},
     error::{Dialect, GatewayError},
 };
 
+/// The schemas that both operations speak of.
+#[derive(OpenApi)]
+#[openapi(components(schemas(ModelView, ListView)))]
+pub(crate) struct Schemas;
+
 /// <https://platform.openai.com/docs/api-reference/models/object>
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Model, examples(json!({
+    "id": "gpt-4o-mini", "object": "model", "created": 1_769_860_800, "owned_by": "openai"})))]
 struct ModelView<'a> {
     id: &'a str,
+    /// Always `model`.
     object: &'static str,
     /// In seconds since 1970.
     created: i64,
@@ -34,13 +44,51 @@ impl<'a> ModelView<'a> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ModelList)]
 struct ListView<'a> {
+    /// Always `list`.
     object: &'static str,
     data: Vec<ModelView<'a>>,
 }
 
+/// `GET /v1/models`
+pub(super) fn listing() -> Operation {
+    Operation::get(__path_list, list)
+}
+
+/// `GET /v1/models/{model}`
+pub(super) fn showing() -> Operation {
+    Operation::get(__path_show, show)
+}
+
+/// Both of them, in the API's description.
+pub(super) fn described() -> impl Iterator<Item = Described> {
+    let refusals = || {
+        vec![
+            GatewayError::InvalidUserKey,
+            GatewayError::ConflictingUserKeys,
+            GatewayError::Internal,
+            GatewayError::Unavailable {
+                reason: "the database does not answer".to_owned(),
+            },
+        ]
+    };
+    let mut showing = showing().described(refusals());
+    showing.refusals.push(unknown_model("gpt-5o"));
+    [listing().described(refusals()), showing].into_iter()
+}
+
+/// List the models
+///
 /// Every model that can be asked for, by name.
+#[utoipa::path(
+    get,
+    path = "/v1/models",
+    operation_id = "listModels",
+    tag = "OpenAI API",
+    responses((status = 200, description = "All of them.", body = ListView))
+)]
 pub(super) async fn list(
     path: web::Data<DataPath>,
     request: HttpRequest,
@@ -56,7 +104,17 @@ pub(super) async fn list(
     }))
 }
 
-/// One model, found as a request that names it would find it.
+/// Show a model
+///
+/// It is found as a request that names it would find it.
+#[utoipa::path(
+    get,
+    path = "/v1/models/{model}",
+    operation_id = "showModel",
+    tag = "OpenAI API",
+    params(("model" = String, Path, description = "Its name; a `/` in it may be written as it is or as `%2F`.")),
+    responses((status = 200, description = "It is this.", body = ModelView))
+)]
 pub(super) async fn show(
     path: web::Data<DataPath>,
     request: HttpRequest,

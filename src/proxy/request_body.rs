@@ -180,7 +180,7 @@ fn too_large(limits: &BodyLimits) -> GatewayError {
     }
 }
 
-fn unreadable(error: &PayloadError) -> GatewayError {
+pub(super) fn unreadable(error: &PayloadError) -> GatewayError {
     let problem = match error {
         PayloadError::Incomplete(_) => "it ended too early",
         _ => "its chunks are malformed",

@@ -288,11 +288,7 @@ impl From<SendError> for GatewayError {
     fn from(error: SendError) -> Self {
         match error {
             SendError::TimedOut(after) => Self::UpstreamTimeout { after },
-            SendError::InvalidUri => Self::InvalidRequest {
-                message: "The request's path and query can't be sent to the provider.".to_owned(),
-                param: None,
-                code: "invalid_url",
-            },
+            SendError::InvalidUri => invalid_url(),
             SendError::UnusableRoute(_) => Self::Internal,
             SendError::Sealed => Self::Unavailable {
                 reason: "the key of this model's provider can't be opened by this gateway"
@@ -300,6 +296,14 @@ impl From<SendError> for GatewayError {
             },
             SendError::Awc(error) => for_caller(&error),
         }
+    }
+}
+
+pub(super) fn invalid_url() -> GatewayError {
+    GatewayError::InvalidRequest {
+        message: "The request's path and query can't be sent to the provider.".to_owned(),
+        param: None,
+        code: "invalid_url",
     }
 }
 

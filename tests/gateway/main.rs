@@ -8,6 +8,7 @@ mod admin;
 mod at_once;
 mod lifecycle;
 mod observability;
+mod openapi;
 mod operators;
 mod proxy;
 mod secrets;

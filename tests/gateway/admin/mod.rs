@@ -17,7 +17,7 @@ use crate::support::{
 };
 
 /// An id that nothing has.
-const NOBODY: &str = "0198c5a2-7f3e-7000-8000-000000000001";
+pub(crate) const NOBODY: &str = "0198c5a2-7f3e-7000-8000-000000000001";
 
 /// Checks the whole error envelope, and answers its message.
 fn refused(response: &Response, status: u16, code: &str, param: Option<&str>) -> String {
