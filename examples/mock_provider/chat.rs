@@ -1,4 +1,4 @@
-//! `POST /v1/chat/completions`: text or a tool call, whole or streamed. Text answers are built
+//! `POST /v1/chat/completions`: text, JSON or a tool call, whole or streamed. Text answers are built
 //! once for each model and shape and then handed out as shared bytes, because benches ask for the
 //! same one again and again.
 
@@ -91,10 +91,16 @@ pub(crate) fn answer(call: &Call<'_>) -> Result<Answer, MockError> {
         return Err(MockError::missing("messages"));
     }
     let shape = Shape::of(request, call.settings);
-    Ok(match tools::forced_call(request)? {
-        Some(tool_call) => tool_answer(model, shape, &tool_call),
-        None => call.mock.texts.borrow_mut().get(model, shape),
-    })
+    if let Some(tool_call) = tools::forced_call(request)? {
+        return Ok(tool_answer(model, shape, &tool_call));
+    }
+    if let Some(format) = request.response_format {
+        let format = tools::read(format, "response_format")?;
+        if let Some(json) = tools::structured(&format) {
+            return Ok(json_answer(model, shape, &json));
+        }
+    }
+    Ok(call.mock.texts.borrow_mut().get(model, shape))
 }
 
 fn text_answer(model: &str, shape: Shape) -> Answer {
@@ -113,12 +119,25 @@ fn text_answer(model: &str, shape: Shape) -> Answer {
 }
 
 fn tool_answer(model: &str, shape: Shape, call: &ToolCall) -> Answer {
+    let message = json!({"role": "assistant", "content": null, "tool_calls": [call.whole()]});
+    answer_of(model, shape, &message, &call.deltas(), "tool_calls")
+}
+
+fn json_answer(model: &str, shape: Shape, json: &str) -> Answer {
+    let message = json!({"role": "assistant", "content": json, "refusal": null});
+    let opening = json!({"role": "assistant", "content": "", "refusal": null});
+    let pieces = tools::pieces(json).into_iter();
+    let pieces = pieces.map(|piece| json!({"content": piece}));
+    let deltas: Vec<_> = std::iter::once(opening).chain(pieces).collect();
+    answer_of(model, shape, &message, &deltas, "stop")
+}
+
+/// A message, or the deltas that make it up.
+fn answer_of(model: &str, shape: Shape, message: &Value, deltas: &[Value], finish: &str) -> Answer {
     if !shape.streamed {
-        let message = json!({"role": "assistant", "content": null, "tool_calls": [call.whole()]});
-        return Answer::Whole(completion(model, &message, "tool_calls", &shape.usage()));
+        return Answer::Whole(completion(model, message, finish, &shape.usage()));
     }
-    let opening = call
-        .deltas()
+    let opening = deltas
         .iter()
         .map(|delta| chunk(model, shape.with_usage, delta, None))
         .collect();
@@ -126,7 +145,7 @@ fn tool_answer(model: &str, shape: Shape, call: &ToolCall) -> Answer {
         opening,
         repeated: Bytes::new(),
         times: 0,
-        closing: closing(model, shape, "tool_calls"),
+        closing: closing(model, shape, finish),
     })
 }
 

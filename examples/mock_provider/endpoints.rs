@@ -28,7 +28,7 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: Method::POST,
         path: "/v1/chat/completions",
-        meaning: "whole or streamed, text or a tool call, with usage",
+        meaning: "whole or streamed: text, JSON of a schema, or a tool call; with usage",
         answer: chat::answer,
     },
     post(
@@ -36,11 +36,7 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
         "whole or streamed, text with usage",
         completions::answer,
     ),
-    post(
-        "/v1/responses",
-        "whole or streamed, text with usage",
-        responses::answer,
-    ),
+    post("/v1/responses", "the same", responses::answer),
     post(
         "/v1/embeddings",
         "numbers or base64, as many as `dimensions` says [8]",
@@ -72,7 +68,7 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     post("/v1/audio/translations", "the same", audio::transcribe),
     post(
         messages::PATH,
-        "Anthropic's, whole or streamed",
+        "Anthropic's, whole or streamed, text or a tool call",
         messages::answer,
     ),
     post(
@@ -123,6 +119,9 @@ pub(crate) struct Request<'a> {
     pub(crate) tools: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(crate) tool_choice: Option<&'a RawValue>,
+    /// Where chat asks for JSON of some shape.
+    #[serde(borrow)]
+    pub(crate) response_format: Option<&'a RawValue>,
 }
 
 /// The one option of a stream that changes what is sent.

@@ -107,7 +107,7 @@ pub(crate) fn help() -> String {
         );
     }
     text.push_str(
-        "\nA tool call is answered when `tool_choice` is \"required\" or names a function.\n\
+        "\nA tool call is answered when `tool_choice` is \"required\" (Anthropic: \"any\") or names a function.\n\
          Durations: 250ms, 2s, 5m. Sizes: 512, 64KiB, 50MiB.\n\n\
          Example: curl -N http://127.0.0.1:9000/v1/chat/completions \\\n  \
          -H 'content-type: application/json' -H 'x-mock-chunk-delay: 100ms' \\\n  \

@@ -148,7 +148,7 @@ async fn answer(
     if !settings.delay.is_zero() {
         tokio::time::sleep(settings.delay).await;
     }
-    if let Some(status) = settings.status {
+    if let Some(status) = settings.failure(headers) {
         return Err(MockError::on_demand(status, settings.retry_after));
     }
     let call = Call {

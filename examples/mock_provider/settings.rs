@@ -54,6 +54,11 @@ pub(crate) const ROWS: &[Row] = &[
         "what errors 429 and 503 say in Retry-After [1]",
     ),
     row(
+        "recovers",
+        "N",
+        "no error from the N-th repetition on, which SDKs count in x-stainless-retry-count",
+    ),
+    row(
         "cut",
         "N",
         "close the connection after N streamed events, or within a whole answer",
@@ -80,6 +85,7 @@ pub(crate) struct Settings {
     pub(crate) prompt_tokens: usize,
     pub(crate) status: Option<StatusCode>,
     pub(crate) retry_after: u64,
+    pub(crate) recovers: Option<u32>,
     pub(crate) cut: Option<usize>,
 }
 
@@ -95,6 +101,7 @@ impl Default for Settings {
             prompt_tokens: 12,
             status: None,
             retry_after: 1,
+            recovers: None,
             cut: None,
         }
     }
@@ -114,6 +121,7 @@ impl Settings {
             "prompt-tokens" => self.prompt_tokens = number(value)?,
             "status" => self.status = Some(error_status(value)?),
             "retry-after" => self.retry_after = number(value)?,
+            "recovers" => self.recovers = Some(number(value)?),
             "cut" => self.cut = Some(number(value)?),
             _ => return Err(format!("there is no setting '{name}'")),
         }
@@ -147,6 +155,16 @@ impl Settings {
             self.set(setting.trim(), value)?;
         }
         Ok(())
+    }
+
+    /// The error to answer with, unless this is a repetition for which it is over.
+    pub(crate) fn failure(&self, headers: &HeaderMap) -> Option<StatusCode> {
+        let repetition = headers
+            .get("x-stainless-retry-count")
+            .and_then(|count| count.to_str().ok()?.parse().ok())
+            .unwrap_or(0);
+        let is_over = self.recovers.is_some_and(|last| repetition >= last);
+        self.status.filter(|_| !is_over)
     }
 
     /// How much text a whole answer carries: as much as a streamed one, unless told otherwise.
@@ -211,6 +229,8 @@ fn size(value: &str) -> Result<usize, String> {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::http::header::{HeaderName, HeaderValue};
+
     use super::*;
 
     #[test]
@@ -246,6 +266,24 @@ mod tests {
             assert!(settings.set(name, value).is_err(), "{name}={value}");
         }
         assert!(settings.set_from_model("mock:status").is_err());
+    }
+
+    #[test]
+    fn an_error_is_over_when_it_was_met_often_enough() {
+        let mut settings = Settings::default();
+        settings
+            .set_from_model("mock:status=503,recovers=2")
+            .unwrap();
+        let failure = |count: &'static str| {
+            let mut headers = HeaderMap::new();
+            let name = HeaderName::from_static("x-stainless-retry-count");
+            headers.insert(name, HeaderValue::from_static(count));
+            settings.failure(&headers)
+        };
+        assert_eq!(failure("0"), Some(StatusCode::SERVICE_UNAVAILABLE));
+        assert_eq!(failure("1"), Some(StatusCode::SERVICE_UNAVAILABLE));
+        assert_eq!(failure("2"), None);
+        assert!(settings.failure(&HeaderMap::new()).is_some());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Tool calls: when `tool_choice` forces one, the function that it names, or the first, is called
-//! with arguments that fit the shape of its parameters.
+//! with arguments that fit the shape of its parameters. Chat, responses and Anthropic's messages
+//! differ little in how they ask, so one reader does for all three.
 
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -15,8 +16,8 @@ const DEEPEST: usize = 8;
 
 /// The call that an answer makes.
 pub(crate) struct ToolCall {
-    name: String,
-    arguments: String,
+    pub(crate) name: String,
+    pub(crate) arguments: Value,
 }
 
 impl ToolCall {
@@ -25,7 +26,7 @@ impl ToolCall {
         json!({
             "id": "call_mock",
             "type": "function",
-            "function": {"name": self.name, "arguments": self.arguments},
+            "function": {"name": self.name, "arguments": self.arguments.to_string()},
         })
     }
 
@@ -35,13 +36,17 @@ impl ToolCall {
         head["index"] = json!(0);
         head["function"]["arguments"] = json!("");
         let opening = json!({"role": "assistant", "content": null, "tool_calls": [head]});
-        let characters: Vec<char> = self.arguments.chars().collect();
-        let pieces = characters.chunks(PIECE).map(|piece| {
-            let piece: String = piece.iter().collect();
-            json!({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]})
-        });
+        let pieces = pieces(&self.arguments.to_string())
+            .into_iter()
+            .map(|piece| json!({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}));
         std::iter::once(opening).chain(pieces).collect()
     }
+}
+
+/// JSON as it is streamed, piece by piece.
+pub(crate) fn pieces(text: &str) -> Vec<String> {
+    let characters: Vec<char> = text.chars().collect();
+    characters.chunks(PIECE).map(String::from_iter).collect()
 }
 
 /// The call that the request forces, if it forces one.
@@ -50,28 +55,46 @@ pub(crate) fn forced_call(request: &Request<'_>) -> Result<Option<ToolCall>, Moc
         return Ok(None);
     };
     let choice = read(choice, "tool_choice")?;
-    let wanted = match (&choice, choice.pointer("/function/name")) {
-        (_, Some(name)) => Some(name.clone()),
-        (Value::String(word), _) if word == "required" => None,
-        _ => return Ok(None),
+    let named = choice.pointer("/function/name").or(choice.get("name"));
+    let wanted = match named {
+        Some(name) => Some(name.clone()),
+        None if choice == "required" || choice["type"] == "any" => None,
+        None => return Ok(None),
     };
     let tools = read(tools, "tools")?;
     let function = tools
         .as_array()
         .into_iter()
         .flatten()
-        .filter_map(|tool| tool.get("function"))
+        .map(|tool| tool.get("function").unwrap_or(tool))
+        .filter(|function| function.get("name").is_some())
         .find(|function| wanted.is_none() || function.get("name") == wanted.as_ref())
         .ok_or_else(|| {
             MockError::bad_request("Tool choice does not name a function of 'tools'.")
         })?;
+    let schema = function.get("parameters").or(function.get("input_schema"));
     Ok(Some(ToolCall {
         name: function["name"].as_str().unwrap_or_default().to_owned(),
-        arguments: example(&function["parameters"], 0).to_string(),
+        arguments: example(schema.unwrap_or(&Value::Null), 0),
     }))
 }
 
-fn read(raw: &RawValue, field: &str) -> Result<Value, MockError> {
+/// JSON of the shape that a `json_schema` format describes.
+pub(crate) fn structured(format: &Value) -> Option<String> {
+    match format["type"].as_str()? {
+        // Chat wraps the schema once more than responses do.
+        "json_schema" => {
+            let schema = format.pointer("/json_schema/schema");
+            let schema = schema.or(format.get("schema")).unwrap_or(&Value::Null);
+            Some(example(schema, 0).to_string())
+        }
+        "json_object" => Some("{}".to_owned()),
+        _ => None,
+    }
+}
+
+/// The field's JSON.
+pub(crate) fn read(raw: &RawValue, field: &str) -> Result<Value, MockError> {
     serde_json::from_str(raw.get())
         .map_err(|problem| MockError::bad_request(format!("'{field}': {problem}")))
 }
@@ -80,6 +103,10 @@ fn read(raw: &RawValue, field: &str) -> Result<Value, MockError> {
 fn example(schema: &Value, depth: usize) -> Value {
     if let Some(first) = schema["enum"].get(0) {
         return first.clone();
+    }
+    // What may be left out is `null` or something; the something comes first.
+    if let Some(first) = schema["anyOf"].get(0) {
+        return example(first, depth + 1);
     }
     match schema["type"].as_str() {
         Some("string") => json!("mock"),
@@ -122,13 +149,55 @@ mod tests {
     fn a_named_function_is_called_with_fitting_arguments() {
         let call = call(r#"{"type": "function", "function": {"name": "weather"}}"#).unwrap();
         assert_eq!(call.name, "weather");
-        assert_eq!(call.arguments, r#"{"city":"mock","unit":"celsius"}"#);
+        assert_eq!(call.arguments, json!({"city": "mock", "unit": "celsius"}));
     }
 
     #[test]
     fn required_takes_the_first_and_auto_none() {
         assert_eq!(call(r#""required""#).unwrap().name, "first");
         assert!(call(r#""auto""#).is_none());
+    }
+
+    #[test]
+    fn the_three_apis_ask_alike() {
+        for (tool, choice) in [
+            (
+                r#"{"type": "function", "function": {"name": "f", "parameters": {"type": "integer"}}}"#,
+                r#"{"type": "function", "function": {"name": "f"}}"#,
+            ),
+            (
+                r#"{"type": "function", "name": "f", "parameters": {"type": "integer"}}"#,
+                r#"{"type": "function", "name": "f"}"#,
+            ),
+            (
+                r#"{"name": "f", "input_schema": {"type": "integer"}}"#,
+                r#"{"type": "any"}"#,
+            ),
+            (
+                r#"{"name": "f", "input_schema": {"type": "integer"}}"#,
+                r#"{"type": "tool", "name": "f"}"#,
+            ),
+        ] {
+            let body = format!(r#"{{"tool_choice": {choice}, "tools": [{tool}]}}"#);
+            let request = Request::parse(body.as_bytes()).unwrap();
+            let call = forced_call(&request).unwrap().unwrap();
+            assert_eq!((call.name.as_str(), call.arguments), ("f", json!(1)));
+        }
+    }
+
+    #[test]
+    fn structured_output_has_the_shape_of_its_schema() {
+        let schema = json!({"type": "object", "properties": {
+            "name": {"anyOf": [{"type": "string"}, {"type": "null"}]}, "age": {"type": "integer"}}});
+        for format in [
+            json!({"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}),
+            json!({"type": "json_schema", "name": "x", "schema": schema}),
+        ] {
+            let text = structured(&format).unwrap();
+            let expected = json!({"name": "mock", "age": 1});
+            assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), expected);
+        }
+        assert_eq!(structured(&json!({"type": "text"})), None);
     }
 
     #[test]
@@ -139,6 +208,6 @@ mod tests {
             .iter()
             .filter_map(|delta| delta["tool_calls"][0]["function"]["arguments"].as_str())
             .collect();
-        assert_eq!(joined, call.arguments);
+        assert_eq!(joined, call.arguments.to_string());
     }
 }
