@@ -7,7 +7,7 @@
 #
 # PostgreSQL and Redis come from scripts/services.sh, and go again at the end; a machine where
 # they can't be had fails. Tools that are missing are installed where that is possible: Debian's
-# packages for root, Python packages into .dev/. Nothing is left running.
+# packages for root, packages of Python and Node (and Node itself) into .dev/. Nothing is left running.
 set -euo pipefail
 
 # shellcheck source=scripts/dev-lib.sh

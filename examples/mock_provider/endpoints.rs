@@ -84,6 +84,13 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     },
 ];
 
+impl Endpoint {
+    /// Whether it is answered and refused in the words of Anthropic's API.
+    pub(crate) fn is_anthropics(&self) -> bool {
+        self.path.starts_with(messages::PATH)
+    }
+}
+
 const fn post(
     path: &'static str,
     meaning: &'static str,

@@ -5,8 +5,6 @@ use actix_web::http::header::RETRY_AFTER;
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde_json::json;
 
-use crate::messages;
-
 /// A refusal, or a failure that the request asked for.
 #[derive(Debug)]
 pub(crate) struct MockError {
@@ -102,14 +100,13 @@ impl MockError {
         }
     }
 
-    /// The response in the words of the API that the path belongs to.
-    pub(crate) fn response_at(&self, path: &str, request_id: &str) -> HttpResponse {
-        if !path.starts_with(messages::PATH) {
-            return self.response(request_id);
-        }
+    /// The response in the words of Anthropic's API.
+    pub(crate) fn anthropic_response(&self, request_id: &str) -> HttpResponse {
         let kind = match self.status.as_u16() {
             401 => "authentication_error",
+            403 => "permission_error",
             404 => "not_found_error",
+            413 => "request_too_large",
             429 => "rate_limit_error",
             529 => "overloaded_error",
             500.. => "api_error",
@@ -122,7 +119,7 @@ impl MockError {
         }))
     }
 
-    /// The response that carries the error.
+    /// The response in the words of OpenAI's API.
     pub(crate) fn response(&self, request_id: &str) -> HttpResponse {
         self.head(request_id).json(json!({"error": {
             "message": self.message,

@@ -9,7 +9,7 @@ use crate::endpoints::Call;
 use crate::error::MockError;
 use crate::tools::{self, ToolCall};
 
-/// Everything under it is refused in Anthropic's words.
+/// Everything under it is Anthropic's.
 pub(crate) const PATH: &str = "/v1/messages";
 
 /// Answers with text or a tool call.

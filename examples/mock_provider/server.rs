@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use actix_web::http::header::{CONTENT_TYPE, HeaderMap};
+use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use actix_web::web::{self, Data, Payload};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use bytes::Bytes;
@@ -122,9 +122,17 @@ async fn respond(
     payload: Payload,
 ) -> HttpResponse {
     let id = request_id();
-    answer(endpoint, mock, request.headers(), payload, &id)
+    let mut response = answer(endpoint, mock, request.headers(), payload, &id)
         .await
-        .unwrap_or_else(|error| error.response_at(endpoint.path, &id))
+        .unwrap_or_else(|error| match endpoint.is_anthropics() {
+            true => error.anthropic_response(&id),
+            false => error.response(&id),
+        });
+    if let (true, Ok(id)) = (endpoint.is_anthropics(), HeaderValue::from_str(&id)) {
+        let name = HeaderName::from_static("request-id");
+        response.headers_mut().insert(name, id);
+    }
+    response
 }
 
 async fn answer(

@@ -2,7 +2,7 @@
 
 import openai
 import pytest
-from conftest import API_KEY, BASE_URL, HELLO, OPTIONS, PROVIDER_KEY, model
+from conftest import API_KEY, HELLO, PROVIDER_KEY, TEXT_LENGTH, model
 
 
 def failure(client, name="mock", **more):
@@ -17,8 +17,11 @@ def failure(client, name="mock", **more):
     [
         (400, openai.BadRequestError, "invalid_request_error", None),
         (401, openai.AuthenticationError, "invalid_request_error", "invalid_api_key"),
+        (403, openai.PermissionDeniedError, "invalid_request_error", None),
         (404, openai.NotFoundError, "invalid_request_error", "model_not_found"),
+        (409, openai.ConflictError, "invalid_request_error", None),
         (413, openai.APIStatusError, "invalid_request_error", None),
+        (422, openai.UnprocessableEntityError, "invalid_request_error", None),
         (429, openai.RateLimitError, "requests", "rate_limit_exceeded"),
         (500, openai.InternalServerError, "server_error", None),
         (502, openai.InternalServerError, "server_error", None),
@@ -38,9 +41,8 @@ def test_a_providers_error_is_relayed(client, status, error_class, type_, code, 
 
 
 @pytest.mark.parametrize("key", ["sk-wrong", "sk-00000000-0000-4000-8000-000000000000"])
-def test_a_refused_key(key):
-    with openai.OpenAI(base_url=BASE_URL, api_key=key, **OPTIONS) as client:
-        error = failure(client)
+def test_a_refused_key(client, key):
+    error = failure(client.with_options(api_key=key))
     assert type(error) is openai.AuthenticationError
     assert (error.type, error.code) == ("invalid_request_error", "invalid_api_key")
     assert "Incorrect API key provided" in error.message
@@ -102,3 +104,22 @@ def test_neither_key_is_told(client):
         error = failure(client, name)
         said = error.response.text + str(error.response.headers)
         assert API_KEY not in said and PROVIDER_KEY not in said
+
+
+def test_the_sdk_repeats_what_failed_and_gets_through(client):
+    raw = client.with_options(max_retries=2).chat.completions.with_raw_response.create(
+        model=model("flaky"), messages=HELLO
+    )
+    assert raw.retries_taken == 2
+    assert len(raw.parse().choices[0].message.content) == TEXT_LENGTH
+
+
+def test_the_sdk_gives_up_after_its_last_repetition(client):
+    assert type(failure(client.with_options(max_retries=1), "flaky")) is openai.RateLimitError
+
+
+def test_a_client_that_does_not_wait(client):
+    with pytest.raises(openai.APITimeoutError):
+        client.with_options(timeout=0.5).chat.completions.create(
+            model=model("slow"), messages=HELLO
+        )

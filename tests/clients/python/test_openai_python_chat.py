@@ -5,10 +5,20 @@ import json
 
 import openai
 import pytest
-from conftest import API_KEY, BASE_URL, HELLO, OPTIONS, PROVIDER_NAMES, model
-
-# What the mock provider says when nothing else was asked for.
-CHUNKS, CHUNK_TEXT, PROMPT_TOKENS = 20, "All work and no ", 12
+from conftest import (
+    API_KEY,
+    BASE_URL,
+    CHUNK_TEXT,
+    CHUNKS,
+    HELLO,
+    OPTIONS,
+    PROMPT_TOKENS,
+    PROVIDER_NAMES,
+    TEXT_LENGTH,
+    after_document,
+    model,
+)
+from pydantic import BaseModel
 
 WEATHER = {
     "type": "function",
@@ -30,6 +40,15 @@ TOOLS = {"tools": [WEATHER], "tool_choice": "required"}
 ARGUMENTS = {"city": "mock", "unit": "celsius", "days": 1}
 
 
+class Person(BaseModel):
+    name: str
+    age: int
+    email: str | None
+
+
+PERSON = Person(name="mock", age=1, email="mock")
+
+
 def text_of(chunks):
     return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
 
@@ -40,7 +59,7 @@ def test_a_whole_answer(client, name):
     assert completion.object == "chat.completion"
     assert completion.model == PROVIDER_NAMES[name]
     assert completion.choices[0].finish_reason == "stop"
-    assert len(completion.choices[0].message.content) == CHUNKS * len(CHUNK_TEXT)
+    assert len(completion.choices[0].message.content) == TEXT_LENGTH
     assert completion.usage.prompt_tokens == PROMPT_TOKENS
     assert completion.usage.total_tokens == PROMPT_TOKENS + CHUNKS
 
@@ -90,6 +109,39 @@ def test_a_tool_call_put_together_by_the_sdk(client):
     assert json.loads(call.function.arguments) == ARGUMENTS
 
 
+def test_structured_output(client):
+    completion = client.chat.completions.parse(
+        model=model("mock"), messages=HELLO, response_format=Person
+    )
+    assert completion.choices[0].message.parsed == PERSON
+
+
+def test_structured_output_as_a_stream(client):
+    with client.chat.completions.stream(
+        model=model("mock"), messages=HELLO, response_format=Person
+    ) as stream:
+        kinds = {event.type for event in stream}
+        completion = stream.get_final_completion()
+    assert "content.delta" in kinds
+    assert completion.choices[0].message.parsed == PERSON
+
+
+def test_any_json(client):
+    completion = client.chat.completions.create(
+        model=model("mock"), messages=HELLO, response_format={"type": "json_object"}
+    )
+    assert json.loads(completion.choices[0].message.content) == {}
+
+
+def test_a_client_from_the_environment():
+    program = (
+        "from openai import OpenAI\n"
+        f"answer = OpenAI().chat.completions.create(model={model('mock')!r}, messages={HELLO!r})\n"
+        "print(len(answer.choices[0].message.content))"
+    )
+    assert after_document("openai-python.sh", program) == str(TEXT_LENGTH)
+
+
 def test_a_raw_response_carries_the_providers_request_id(client):
     raw = client.chat.completions.with_raw_response.create(model=model("mock"), messages=HELLO)
     assert raw.request_id.startswith("req_mock_")
@@ -136,4 +188,4 @@ def test_asynchronous_calls_side_by_side():
             calls = [call(client) for _ in range(16) for call in (whole, streamed)]
             return await asyncio.gather(*calls)
 
-    assert set(asyncio.run(many())) == {CHUNKS * len(CHUNK_TEXT)}
+    assert set(asyncio.run(many())) == {TEXT_LENGTH}
