@@ -14,6 +14,7 @@ use llm_gateway::{
     domain::{
         Actor, FixedHeaders, Name, NewModel, NewProvider, PlainKey, ProviderKind, Secret, Timeouts,
     },
+    metrics::Metrics,
     proxy::replace_model,
     storage::Storage,
 };
@@ -106,7 +107,9 @@ async fn fill() -> (Storage, Vec<PlainKey>, Vec<String>) {
         "DATABASE_URL" => Some(format!("sqlite://{}/gateway.db", folder.display())),
         _ => None,
     });
-    let storage = Storage::open(&settings.unwrap()).await.unwrap();
+    let storage = Storage::open(&settings.unwrap(), &Metrics::default())
+        .await
+        .unwrap();
     let provider = storage.create_provider(
         Actor::default(),
         NewProvider {

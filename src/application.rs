@@ -103,12 +103,12 @@ impl Application {
             log::warn!("{warning}");
         }
         let metrics = Metrics::default();
-        let storage = Storage::open(&settings).await?;
+        let storage = Storage::open(&settings, &metrics).await?;
         let draining = Draining::default();
         let shared = Shared {
             storage: storage.clone(),
             draining: draining.clone(),
-            operators: Operators::new(&settings),
+            operators: Operators::new(&settings, &metrics),
             metrics,
             tls: tls_config(certificate.as_ref())?,
             way_upstream: WayUpstream {
@@ -330,9 +330,9 @@ struct Operators {
 }
 
 impl Operators {
-    fn new(settings: &Settings) -> Self {
+    fn new(settings: &Settings, metrics: &Metrics) -> Self {
         Self {
-            guard: Arc::new(AdminGuard::new(settings.admin_keys.clone())),
+            guard: Arc::new(AdminGuard::new(settings.admin_keys.clone(), metrics)),
             are_elsewhere: settings.admin_listen_addr.is_some(),
             see_metrics: settings.metrics_addr.is_none(),
         }

@@ -29,6 +29,7 @@ use crate::{
         database::{Changes, Database, Delta, Entry, Listener, Stamp},
         freshness::Freshness,
         memory::Memory,
+        metrics::WarmerCounts,
         redis_cache::{Mark, RedisCache, Writer},
     },
 };
@@ -56,6 +57,7 @@ pub(crate) struct Tiers {
     pub(crate) redis_is_whole: Arc<AtomicBool>,
     pub(crate) database: Arc<dyn Database>,
     pub(crate) rewarm_interval: Duration,
+    pub(crate) counts: WarmerCounts,
 }
 
 /// A handle to the warmer. It ends when told to, or when the last handle is gone.
@@ -284,11 +286,11 @@ impl Warmer {
         self.tiers.freshness.hear(stamp);
         fail_point!("known");
         self.tiers.memory.invalidate(&changes.delta.entries());
-        if let Some(position) = &mut self.position
+        if let Some(position) = self.position
             && position.epoch == stamp.epoch
             && position.version == changes.before
         {
-            *position = stamp;
+            self.stand_at(stamp);
         }
         fail_point!("invalidated");
         let Some(redis) = &self.tiers.redis else {
@@ -338,6 +340,7 @@ impl Warmer {
     }
 
     fn finish_hearing(&mut self, hearing: Hearing) {
+        self.tiers.counts.hearings.count(hearing.news.is_ok());
         match hearing.news {
             Ok(news) => {
                 let is_first = self.position.is_none();
@@ -404,13 +407,18 @@ impl Warmer {
             self.tiers.freshness.hear(news.stamp);
             self.tiers.memory.invalidate(&[Entry::Everything]);
             self.unpushed.forget_other_epochs(&news.stamp);
-            self.position = Some(news.stamp);
+            self.stand_at(news.stamp);
         } else if !is_old {
             self.tiers.freshness.hear(news.stamp);
             self.tiers.memory.invalidate(&news.entries);
-            self.position = Some(news.stamp);
+            self.stand_at(news.stamp);
         }
         self.tiers.freshness.renew(news.asked);
+    }
+
+    fn stand_at(&mut self, stamp: Stamp) {
+        self.position = Some(stamp);
+        self.tiers.counts.memory_version.set(stamp.version);
     }
 
     fn start_push(&mut self) {
@@ -434,9 +442,11 @@ impl Warmer {
 
     fn finish_push(&mut self, pushing: Pushing) {
         fail_point!("push-ended");
+        self.tiers.counts.pushes.count(pushing.outcome.is_ok());
         let is_whole = match &pushing.outcome {
             Ok(Outcome::Whole(stamp)) => {
                 self.unpushed.forget_up_to(stamp);
+                self.tiers.counts.redis_version.set(stamp.version);
                 self.take_in_mark(*stamp, pushing.asked)
             }
             Ok(Outcome::Overtaken) => true,
@@ -476,6 +486,9 @@ impl Warmer {
             None if !self.redis_answers => log::info!("redis: answers again"),
             _ => {}
         }
+        if error.is_some() {
+            self.tiers.counts.redis_write_errors.inc();
+        }
         self.redis_answers = error.is_none();
     }
 
@@ -503,6 +516,7 @@ impl Warmer {
 
     fn finish_warm_up(&mut self, result: Result<Stamp, WarmUpError>) {
         fail_point!("warm-up-ended");
+        self.tiers.counts.warm_ups.count(result.is_ok());
         match result {
             Ok(stamp) => {
                 log::debug!("redis: whole at version {}", stamp.version);
@@ -511,6 +525,9 @@ impl Warmer {
             Err(error) => {
                 if self.warm_ups_succeed {
                     log::warn!("redis: the warm-up failed and will be tried again ({error})");
+                }
+                if matches!(error, WarmUpError::Redis(_)) {
+                    self.tiers.counts.redis_write_errors.inc();
                 }
                 self.warm_ups_succeed = false;
                 self.warm_up_is_due = true;
@@ -535,6 +552,7 @@ impl Warmer {
                 "database: old changes and audit entries stay for now, and will be pruned later ({error})"
             );
         }
+        self.tiers.counts.prunings.count(result.is_ok());
         self.prunings_succeed = result.is_ok();
     }
 }

@@ -12,6 +12,7 @@ use std::{
 use llm_gateway::{
     Application, Settings, StopSignal,
     application::ApplicationError,
+    metrics::Metrics,
     storage::{
         StorageError,
         database::{self, Target},
@@ -107,7 +108,7 @@ fn rotate_encryption_key(target: Target) -> Result<(), String> {
     let settings = settings()?;
     prepare_process(&settings)?;
     let rotate = async {
-        let database = database::connect(&settings.database)?;
+        let database = database::connect(&settings.database, &Metrics::default())?;
         let resealed = database.rotate_encryption_key(target).await;
         database.close().await;
         resealed

@@ -18,6 +18,7 @@ use llm_gateway::{
         Actor, BaseUrl, FixedHeaders, KeyHash, KeyIdentity, ModelChange, Name, NewModel,
         NewProvider, PlainKey, Provider, ProviderChange, ProviderKind, Route, Secret, Timeouts,
     },
+    metrics::Metrics,
     storage::{
         Page, StorageError,
         database::{self, Batch, Database, Delta, Entry, Stamp},
@@ -76,7 +77,7 @@ fn open(storage: &TestStorage) -> Arc<dyn Database> {
             found.map(|(_, value)| value.clone())
         }
     });
-    database::connect(&settings.unwrap().database).unwrap()
+    database::connect(&settings.unwrap().database, &Metrics::default()).unwrap()
 }
 
 async fn is_active(database: &Arc<dyn Database>, hash: KeyHash) -> bool {

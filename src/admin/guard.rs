@@ -9,10 +9,11 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
     middleware::Next,
 };
+use prometheus_client::metrics::counter::Counter;
 use tokio::{sync::Semaphore, time::sleep};
 
 use super::failed_logins::FailedLogins;
-use crate::{bearer::bearer_token, domain::AdminKeys, error::GatewayError};
+use crate::{bearer::bearer_token, domain::AdminKeys, error::GatewayError, metrics::Metrics};
 
 /// Refusals that may wait at once: each holds a connection and nothing else. One more is answered
 /// without a delay and its connection closed, so that strangers can't fill the server by waiting.
@@ -23,15 +24,25 @@ const MAX_WAITING: usize = 100;
 pub struct AdminGuard {
     keys: AdminKeys,
     failed: FailedLogins,
+    failures: Counter,
     waiting: Semaphore,
 }
 
 impl AdminGuard {
-    /// Lets those pass who have one of `keys`.
-    pub fn new(keys: AdminKeys) -> Self {
+    /// Lets those pass who have one of `keys`. `metrics` shows how often others were tried.
+    pub fn new(keys: AdminKeys, metrics: &Metrics) -> Self {
+        let failures = Counter::default();
+        metrics.register(|registry| {
+            registry.register(
+                "admin_login_failures",
+                "Wrong admin keys that were tried",
+                failures.clone(),
+            );
+        });
         Self {
             keys,
             failed: FailedLogins::default(),
+            failures,
             waiting: Semaphore::new(MAX_WAITING),
         }
     }
@@ -39,6 +50,9 @@ impl AdminGuard {
     /// Waits as long as the peer's record asks for. A request without any key guesses nothing, so
     /// it leaves no record.
     async fn refuse(&self, peer: Option<IpAddr>, is_a_guess: bool) -> GatewayError {
+        if is_a_guess {
+            self.failures.inc();
+        }
         let failure = match peer {
             Some(peer) if is_a_guess => self.failed.note(peer, Instant::now()),
             _ => return GatewayError::InvalidAdminKey,

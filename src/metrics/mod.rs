@@ -7,6 +7,7 @@
 mod endpoint;
 #[cfg(target_os = "linux")]
 mod process;
+mod striped;
 
 use std::{
     fmt,
@@ -19,7 +20,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
-pub(crate) use self::endpoint::{described, resource};
+pub(crate) use self::{
+    endpoint::{described, resource},
+    striped::StripedCounter,
+};
 
 /// What every name begins with, but for those that are the same for all programs (`process_…`).
 const PREFIX: &str = "llm_gateway";

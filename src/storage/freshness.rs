@@ -61,6 +61,24 @@ impl Freshness {
         contact != NEVER && self.ticks(Instant::now()) < contact.saturating_add(grace)
     }
 
+    /// How long ago the counter was asked for that was read last.
+    pub(super) fn since_heard(&self) -> Option<Duration> {
+        let trusted_until = self.trusted_until.load(Ordering::Acquire);
+        // A lease begins with the question.
+        let asked = trusted_until.checked_sub(self.ticks(self.origin + LEASE) - 1)?;
+        self.since(asked)
+    }
+
+    /// How long ago somebody was heard who knew all that this replica knows.
+    pub(super) fn since_contact(&self) -> Option<Duration> {
+        self.since(self.last_contact.load(Ordering::Acquire))
+    }
+
+    fn since(&self, ticks: u64) -> Option<Duration> {
+        let now = self.ticks(Instant::now());
+        (ticks != NEVER).then(|| Duration::from_millis(now.saturating_sub(ticks)))
+    }
+
     /// Whether the last attempt to hear from the database succeeded.
     pub(crate) fn database_answers(&self) -> bool {
         self.database_answers.load(Ordering::Acquire)
@@ -127,6 +145,23 @@ mod tests {
         };
         freshness.renew(Instant::now() - LEASE);
         assert!(!freshness.is_trusted() && freshness.is_within_grace());
+    }
+
+    #[test]
+    fn it_is_told_how_long_ago_contact_was() {
+        let freshness = Freshness::new(Duration::ZERO);
+        let told = |freshness: &Freshness| (freshness.since_heard(), freshness.since_contact());
+        assert_eq!(told(&freshness), (None, None));
+        let (long_ago, ago) = (Duration::from_secs(100), Duration::from_secs(9));
+        let freshness = Freshness {
+            origin: Instant::now() - Duration::from_secs(1_000),
+            ..freshness
+        };
+        freshness.renew(Instant::now() - long_ago);
+        freshness.contacted(Instant::now() - ago);
+        let (heard, contact) = told(&freshness);
+        assert!(heard.is_some_and(|age| age >= long_ago - Duration::from_millis(1)));
+        assert!(contact.is_some_and(|age| age >= ago - Duration::from_millis(1) && age < long_ago));
     }
 
     #[test]

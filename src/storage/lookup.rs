@@ -9,10 +9,17 @@ use super::{
     database::{Database, Result, Stamp},
     gatherer::{Bounds, Gatherer, Pace},
     memory::{Answers, Listing, Ticket},
+    metrics::{AllLookups, LookupCounts, Tier},
     redis_cache::RedisCache,
     single_flight::SingleFlight,
 };
 use crate::domain::{KeyHash, KeyIdentity, ListedModel, Route};
+
+/// What is found, or that there is none; and who says so.
+type Answer<T> = (Option<T>, Tier);
+
+/// Look-ups below memory that are under way.
+pub(super) type Flights<K, T> = Arc<SingleFlight<K, Answer<T>>>;
 
 /// Something that can be looked up: where each tier keeps it.
 pub(super) trait Lookup: Clone + Hash + Eq + Send + Sync + 'static {
@@ -20,7 +27,8 @@ pub(super) trait Lookup: Clone + Hash + Eq + Send + Sync + 'static {
     type Found: Clone + Send + Sync + 'static;
 
     fn answers(shared: &Shared) -> &Answers<Self, Self::Found>;
-    fn flights(shared: &Shared) -> &Arc<SingleFlight<Self, Option<Self::Found>>>;
+    fn counts(lookups: &AllLookups) -> &LookupCounts;
+    fn flights(shared: &Shared) -> &Flights<Self, Self::Found>;
     fn in_redis(
         &self,
         redis: &RedisCache,
@@ -40,7 +48,11 @@ impl Lookup for KeyHash {
         &shared.memory.keys
     }
 
-    fn flights(shared: &Shared) -> &Arc<SingleFlight<Self, Option<Arc<KeyIdentity>>>> {
+    fn counts(lookups: &AllLookups) -> &LookupCounts {
+        &lookups.keys
+    }
+
+    fn flights(shared: &Shared) -> &Flights<Self, Arc<KeyIdentity>> {
         &shared.key_flights
     }
 
@@ -71,7 +83,11 @@ impl Lookup for String {
         &shared.memory.routes
     }
 
-    fn flights(shared: &Shared) -> &Arc<SingleFlight<Self, Option<Arc<Route>>>> {
+    fn counts(lookups: &AllLookups) -> &LookupCounts {
+        &lookups.routes
+    }
+
+    fn flights(shared: &Shared) -> &Flights<Self, Arc<Route>> {
         &shared.route_flights
     }
 
@@ -102,7 +118,11 @@ impl Lookup for Listing {
         &shared.memory.listing
     }
 
-    fn flights(shared: &Shared) -> &Arc<SingleFlight<Self, Option<Self::Found>>> {
+    fn counts(lookups: &AllLookups) -> &LookupCounts {
+        &lookups.listings
+    }
+
+    fn flights(shared: &Shared) -> &Flights<Self, Self::Found> {
         &shared.listing_flights
     }
 
@@ -130,9 +150,13 @@ pub(super) fn gather<L: Lookup>(
     pace: &Arc<Pace>,
     bounds: Bounds,
     database: &Arc<dyn Database>,
+    lookups: &Arc<AllLookups>,
 ) -> Gatherer<L, L::Found> {
-    let database = Arc::clone(database);
-    let ask = move |keys| L::in_database(keys, Arc::clone(&database));
+    let (database, lookups) = (Arc::clone(database), Arc::clone(lookups));
+    let ask = move |keys| {
+        L::counts(&lookups).statements.inc();
+        L::in_database(keys, Arc::clone(&database))
+    };
     Gatherer::start(home, pace, bounds, ask)
 }
 
@@ -143,14 +167,17 @@ pub(super) async fn ask_below<L: Lookup>(shared: &Arc<Shared>, key: L) -> Result
         let (shared, key) = (Arc::clone(shared), key.clone());
         async move { walk(&shared, key, ticket).await }
     };
-    L::flights(shared)
+    let answer = L::flights(shared)
         .run(&shared.home, key, ticket, work)
-        .await
+        .await;
+    let outcome = answer.as_ref().map(|(_, tier)| *tier);
+    L::counts(&shared.lookups).below_memory(outcome);
+    answer.map(|(found, _)| found)
 }
 
-async fn walk<L: Lookup>(shared: &Shared, key: L, ticket: Ticket) -> Result<Option<L::Found>> {
+async fn walk<L: Lookup>(shared: &Shared, key: L, ticket: Ticket) -> Result<Answer<L::Found>> {
     let ahead = match ask_redis(shared, &key, ticket).await {
-        Some(Told::Current(answer)) => return Ok(answer),
+        Some(Told::Current(answer)) => return Ok((answer, Tier::Redis)),
         Some(Told::Ahead(stamp, answer)) => Some((stamp, answer)),
         None => None,
     };
@@ -164,14 +191,14 @@ async fn walk<L: Lookup>(shared: &Shared, key: L, ticket: Ticket) -> Result<Opti
         Ok(answer) => {
             let answers = L::answers(shared);
             shared.memory.fill(answers, ticket, key, answer.clone());
-            Ok(answer)
+            Ok((answer, Tier::Database))
         }
         Err(outage @ StorageError::Unavailable { .. }) => {
             let ahead = match ahead {
                 Some(ahead) => Some(ahead),
                 // Behind what was heard of when it was asked, it may have caught up since.
                 None => match ask_redis(shared, &key, ticket).await {
-                    Some(Told::Current(answer)) => return Ok(answer),
+                    Some(Told::Current(answer)) => return Ok((answer, Tier::Redis)),
                     Some(Told::Ahead(stamp, answer)) => Some((stamp, answer)),
                     None => None,
                 },
@@ -188,12 +215,12 @@ fn without_database<L: Lookup>(
     shared: &Shared,
     key: &L,
     ahead: &Option<(Stamp, Option<L::Found>)>,
-) -> Option<Option<L::Found>> {
+) -> Option<Answer<L::Found>> {
     let Some((stamp, answer)) = ahead else {
-        return held(shared, key);
+        return held(shared, key).map(|answer| (answer, Tier::Held));
     };
     shared.warmer.heard(*stamp);
-    Some(answer.clone())
+    Some((answer.clone(), Tier::Redis))
 }
 
 /// What a Redis that can be relied on says.

@@ -82,6 +82,11 @@ impl<K: Hash + Eq + Clone, V: Clone> Answers<K, V> {
         self.absent.remove(key);
     }
 
+    /// How many are held to be present, and to be absent.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.present.len(), self.absent.len())
+    }
+
     fn clear(&self) {
         self.present.clear();
         self.absent.clear();

@@ -7,16 +7,14 @@ pub(crate) mod freshness;
 mod gatherer;
 mod lookup;
 pub(crate) mod memory;
+pub(crate) mod metrics;
 mod pem;
 pub(crate) mod redis_cache;
 mod single_flight;
 
 use std::{
     future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -31,7 +29,9 @@ use self::{
     database::{Committed, Database, Result},
     freshness::Freshness,
     gatherer::{Bounds, Gatherer, Pace},
+    lookup::Flights,
     memory::{Listing, Memory},
+    metrics::{AllLookups, Condition, WarmerCounts},
     redis_cache::RedisCache,
     single_flight::SingleFlight,
 };
@@ -42,6 +42,7 @@ use crate::{
         NewProvider, PlainKey, Provider, ProviderChange, Route, UserKey,
     },
     fail_points::fail_point,
+    metrics::Metrics,
     settings::Settings,
 };
 
@@ -65,13 +66,14 @@ struct Shared {
     memory: Arc<Memory>,
     freshness: Arc<Freshness>,
     redis: Option<Arc<RedisCache>>,
-    redis_is_whole: Arc<AtomicBool>,
     database: Arc<dyn Database>,
+    condition: Condition,
+    lookups: Arc<AllLookups>,
     warmer: CacheWarmer,
     home: Handle,
-    key_flights: Arc<SingleFlight<KeyHash, Option<Arc<KeyIdentity>>>>,
-    route_flights: Arc<SingleFlight<String, Option<Arc<Route>>>>,
-    listing_flights: Arc<SingleFlight<Listing, Option<Arc<[ListedModel]>>>>,
+    key_flights: Flights<KeyHash, Arc<KeyIdentity>>,
+    route_flights: Flights<String, Arc<Route>>,
+    listing_flights: Flights<Listing, Arc<[ListedModel]>>,
     gathered_keys: Gatherer<KeyHash, Arc<KeyIdentity>>,
     gathered_routes: Gatherer<String, Arc<Route>>,
     gathered_listings: Gatherer<Listing, Arc<[ListedModel]>>,
@@ -90,13 +92,14 @@ pub enum Health {
 
 impl Storage {
     /// Opens the tiers and starts the cache warmer on the current runtime. A database that can't
-    /// be reached is tried again in the background.
+    /// be reached is tried again in the background. `metrics` shows what they do.
     ///
     /// # Errors
     /// Settings that can't work, or a database that this program must not use.
-    pub async fn open(settings: &Settings) -> Result<Self> {
-        let database = database::connect(&settings.database)?;
-        let redis = RedisCache::new(&settings.cache, &settings.database.keyring)?.map(Arc::new);
+    pub async fn open(settings: &Settings, metrics: &Metrics) -> Result<Self> {
+        let database = database::connect(&settings.database, metrics)?;
+        let redis = RedisCache::new(&settings.cache, &settings.database.keyring, metrics)?;
+        let redis = redis.map(Arc::new);
         match timeout(FIRST_ATTEMPT, database.prepare()).await {
             Ok(Ok(())) => {}
             Ok(Err(error @ StorageError::Unavailable { .. })) => {
@@ -115,8 +118,18 @@ impl Storage {
             redis_is_whole: Arc::clone(&redis_is_whole),
             database: Arc::clone(&database),
             rewarm_interval: settings.cache.rewarm_interval,
+            counts: WarmerCounts::new(metrics, redis.as_deref()),
         });
         warmer.settled().await;
+        let condition = Condition {
+            memory: Arc::clone(&memory),
+            freshness: Arc::clone(&freshness),
+            redis: redis.clone(),
+            redis_is_whole,
+            database: Arc::clone(&database),
+        };
+        metrics.register(|registry| registry.register_collector(Box::new(condition.clone())));
+        let lookups = Arc::new(AllLookups::new(metrics));
         let home = Handle::current();
         let pace = Pace::starting(Instant::now());
         let bounds = Bounds {
@@ -130,11 +143,12 @@ impl Storage {
             memory,
             freshness,
             redis,
-            redis_is_whole,
-            gathered_keys: lookup::gather(&home, &pace, bounds, &database),
-            gathered_routes: lookup::gather(&home, &pace, bounds, &database),
-            gathered_listings: lookup::gather(&home, &pace, bounds, &database),
+            gathered_keys: lookup::gather(&home, &pace, bounds, &database, &lookups),
+            gathered_routes: lookup::gather(&home, &pace, bounds, &database, &lookups),
+            gathered_listings: lookup::gather(&home, &pace, bounds, &database, &lookups),
             database,
+            condition,
+            lookups,
             warmer,
             home,
             key_flights: SingleFlight::new(MAX_FLIGHTS),
@@ -151,6 +165,7 @@ impl Storage {
         if self.0.freshness.is_trusted()
             && let Some(held) = self.0.memory.keys.get(&hash)
         {
+            self.0.lookups.keys.memory.inc();
             return Ok(held);
         }
         lookup::ask_below(&self.0, hash).await
@@ -164,6 +179,7 @@ impl Storage {
         if self.0.freshness.is_trusted()
             && let Some(held) = self.0.memory.routes.get(model)
         {
+            self.0.lookups.routes.memory.inc();
             return Ok(held);
         }
         lookup::ask_below(&self.0, model.to_owned()).await
@@ -179,6 +195,7 @@ impl Storage {
         if self.0.freshness.is_trusted()
             && let Some(Some(held)) = self.0.memory.listing.get(&Listing)
         {
+            self.0.lookups.listings.memory.inc();
             return Ok(held);
         }
         let found = lookup::ask_below(&self.0, Listing).await?;
@@ -187,16 +204,7 @@ impl Storage {
 
     /// Whether this process can authenticate and route now.
     pub fn health(&self) -> Health {
-        let redis = self.0.redis.as_ref();
-        let redis_answers = redis.is_some_and(|redis| redis.is_connected())
-            && self.0.redis_is_whole.load(Ordering::Acquire);
-        if self.0.freshness.is_trusted() || redis_answers {
-            Health::Ready
-        } else if self.0.freshness.is_within_grace() {
-            Health::Degraded
-        } else {
-            Health::Unavailable
-        }
+        self.0.condition.health()
     }
 
     /// Waits until the cache warmer has ended. Unless [`Storage::close`] ended it, that is a

@@ -37,9 +37,11 @@ use self::servers::Servers;
 use super::{
     StorageError,
     database::{Batch, Stamp},
+    metrics::RedisCounts,
 };
 use crate::{
     domain::{BaseUrl, KeyHash, KeyIdentity, Keyring, ListedModel, ProviderKind, Route, Timeouts},
+    metrics::Metrics,
     settings::CacheSettings,
 };
 
@@ -58,6 +60,7 @@ type Result<T> = std::result::Result<T, RedisError>;
 /// fails once it is put away, so that a hanging Redis costs one time limit and not one a request.
 pub(crate) struct RedisCache {
     servers: Servers,
+    counts: RedisCounts,
     keyring: Keyring,
     names: Names,
     timeout: Duration,
@@ -110,13 +113,21 @@ impl RedisCache {
     pub(crate) fn new(
         settings: &CacheSettings,
         keyring: &Keyring,
+        metrics: &Metrics,
     ) -> std::result::Result<Option<Self>, StorageError> {
         let Some(url) = &settings.redis_url else {
             return Ok(None);
         };
         let names = Names::new(&settings.prefix);
+        let counts = RedisCounts::new(metrics);
         Ok(Some(Self {
-            servers: Servers::new(url, settings, names.mark.clone())?,
+            servers: Servers::new(
+                url,
+                settings,
+                names.mark.clone(),
+                counts.connections.clone(),
+            )?,
+            counts,
             keyring: keyring.clone(),
             names,
             timeout: settings.timeout,
@@ -192,10 +203,12 @@ impl RedisCache {
         )
         .await;
         match answer {
-            Ok(Ok(answer)) => Some(answer),
+            Ok(Ok(answer)) => return Some(answer),
             Ok(Err(error)) => self.put_away(lookups.number, &error),
             Err(_) => self.put_away(lookups.number, &"no answer in time"),
         }
+        self.counts.lookup_errors.inc();
+        None
     }
 
     fn lookups(&self) -> Option<Lookups> {
@@ -203,13 +216,17 @@ impl RedisCache {
         lookups.clone()
     }
 
-    fn put_away<T>(&self, number: u64, reason: &dyn fmt::Display) -> Option<T> {
+    fn put_away(&self, number: u64, reason: &dyn fmt::Display) {
         let mut lookups = self.lookups.write().unwrap_or_else(PoisonError::into_inner);
         if lookups.as_ref().is_some_and(|found| found.number == number) {
             *lookups = None;
             log::debug!("redis: look-ups go to the database now ({reason})");
         }
-        None
+    }
+
+    /// What is counted of it.
+    pub(super) fn counts(&self) -> &RedisCounts {
+        &self.counts
     }
 
     /// The longest that a look-up may take.
@@ -225,7 +242,7 @@ impl RedisCache {
     /// Look-ups go to the database until [`RedisCache::open_lookups`] succeeds.
     pub(crate) fn close_lookups(&self, reason: &dyn fmt::Display) {
         if let Some(lookups) = self.lookups() {
-            self.put_away::<()>(lookups.number, reason);
+            self.put_away(lookups.number, reason);
         }
     }
 

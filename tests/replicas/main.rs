@@ -7,6 +7,7 @@
 
 mod cable;
 mod caches;
+mod metrics;
 mod older;
 mod outages;
 mod site;

@@ -25,12 +25,13 @@ pub use self::{
     encryption::{Resealed, Target},
     postgres::Listener,
 };
-use super::StorageError;
+use super::{StorageError, metrics::DatabaseCounts};
 use crate::{
     domain::{
         Actor, AuditEntry, KeyHash, KeyIdentity, ListedModel, Model, ModelChange, Name, NewModel,
         NewProvider, Provider, ProviderChange, Route, UserKey,
     },
+    metrics::Metrics,
     settings::{DatabaseSettings, DatabaseUrl},
 };
 
@@ -137,6 +138,17 @@ pub enum Batch {
     Routes(Vec<(String, Route)>),
 }
 
+/// A pool of connections at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// Somebody has them.
+    pub in_use: u32,
+    /// Open, and waiting for somebody.
+    pub idle: u32,
+    /// `DATABASE_MAX_CONNECTIONS`
+    pub most: u32,
+}
+
 /// The truth. Each call is bounded in time; a failure to reach the database is
 /// [`StorageError::Unavailable`]. What changes something leaves a row of the audit in the same
 /// transaction.
@@ -238,17 +250,20 @@ pub trait Database: Send + Sync {
     /// Seals everything anew, in one transaction. To be called instead of [`Database::prepare`].
     async fn rotate_encryption_key(&self, target: Target) -> Result<Resealed>;
 
+    /// How much of the pool is in use now.
+    fn connections(&self) -> Connections;
     /// Closes every connection.
     async fn close(&self);
 }
 
-/// Picks the driver by the address. Opens nothing yet.
+/// Picks the driver by the address. Opens nothing yet. `metrics` shows what fails.
 ///
 /// # Errors
 /// The address can't be used, whatever the state of the network.
-pub fn connect(settings: &DatabaseSettings) -> Result<Arc<dyn Database>> {
+pub fn connect(settings: &DatabaseSettings, metrics: &Metrics) -> Result<Arc<dyn Database>> {
+    let counts = DatabaseCounts::new(metrics);
     Ok(match &settings.url {
-        DatabaseUrl::Postgres(_) => Arc::new(postgres::open(settings)?),
-        DatabaseUrl::Sqlite(path) => Arc::new(sqlite::open(path, settings)?),
+        DatabaseUrl::Postgres(_) => Arc::new(postgres::open(settings, counts)?),
+        DatabaseUrl::Sqlite(path) => Arc::new(sqlite::open(path, settings, counts)?),
     })
 }

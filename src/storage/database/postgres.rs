@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     settings::{DatabaseSettings, DatabaseUrl, PostgresTls},
-    storage::pem,
+    storage::{metrics::DatabaseCounts, pem},
 };
 
 /// Without sqlx's own lock, which belongs to a session. A database of a newer version is
@@ -64,11 +64,11 @@ const BEING_CREATED: [&str; 3] = ["23505", "42P04", "55006"];
 /// "lock_not_available": somebody else has held it for longer than we wait.
 const LOCKED: &str = "55P03";
 
-pub(super) fn open(settings: &DatabaseSettings) -> Result<Sql<Postgres>> {
+pub(super) fn open(settings: &DatabaseSettings, counts: DatabaseCounts) -> Result<Sql<Postgres>> {
     check_files("DATABASE_URL", address(&settings.url)?)?;
     check_files("DATABASE_LISTEN_URL", address(&settings.listen_url)?)?;
     let pooled = Arc::new(AtomicBool::new(keeps_no_statements(&settings.url)));
-    let found = Arc::clone(&pooled);
+    let (found, opened) = (Arc::clone(&pooled), counts.connections.clone());
     let pool = PgPoolOptions::new()
         .max_connections(settings.max_connections)
         .acquire_timeout(settings.timeout)
@@ -76,6 +76,7 @@ pub(super) fn open(settings: &DatabaseSettings) -> Result<Sql<Postgres>> {
         .min_connections(1)
         .after_connect(move |connection, _| {
             let found = Arc::clone(&found);
+            opened.inc();
             Box::pin(async move {
                 if !is_direct(connection).await? {
                     found.store(true, Ordering::Release);
@@ -86,7 +87,7 @@ pub(super) fn open(settings: &DatabaseSettings) -> Result<Sql<Postgres>> {
         .connect_lazy_with(options(&settings.url)?);
     Ok(Sql {
         pooled,
-        ..Sql::new(pool, settings)
+        ..Sql::new(pool, settings, counts)
     })
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{
-    Batch, Committed, Database, Delta, Entry, Listener, Page, Resealed, Result, Stamp,
+    Batch, Committed, Connections, Database, Delta, Entry, Listener, Page, Resealed, Result, Stamp,
     StorageError, Target, for_every_driver,
     sql::{PATIENCE, failure, now, unavailable, within},
 };
@@ -62,7 +62,7 @@ for_every_driver! { async_trait; impl (Database) {
         if !self.prepared.load(Ordering::Acquire) {
             return Err(unavailable("the database has not been reached yet"));
         }
-        within(self.settings.timeout, DB::listen(self)).await
+        self.counts.watch(within(self.settings.timeout, DB::listen(self)).await)
     }
 
     async fn entries_since(&self, version: i64) -> Result<(Stamp, Vec<Entry>)> {
@@ -83,17 +83,20 @@ for_every_driver! { async_trait; impl (Database) {
 
     async fn dump(&self, batches: mpsc::Sender<Batch>) -> Result<Stamp> {
         // Each step has its time limit; the whole may take as long as there is something to send.
-        let mut lease = self.lease().await?;
-        let begin = async {
-            let begun = lease.begin_with(DB::BEGIN_SNAPSHOT).await;
-            begun.map_err(failure::<DB>)
+        let dump = async {
+            let mut lease = self.lease().await?;
+            let begin = async {
+                let begun = lease.begin_with(DB::BEGIN_SNAPSHOT).await;
+                begun.map_err(failure::<DB>)
+            };
+            let mut snapshot = within(PATIENCE, begin).await?;
+            let stamp = self.dump_all(&mut snapshot, &batches).await?;
+            let commit = async { snapshot.commit().await.map_err(failure::<DB>) };
+            within(PATIENCE, commit).await?;
+            lease.done();
+            Ok(stamp)
         };
-        let mut snapshot = within(PATIENCE, begin).await?;
-        let stamp = self.dump_all(&mut snapshot, &batches).await?;
-        let commit = async { snapshot.commit().await.map_err(failure::<DB>) };
-        within(PATIENCE, commit).await?;
-        lease.done();
-        Ok(stamp)
+        self.counts.watch(dump.await)
     }
 
     async fn prune(&self) -> Result<()> {
@@ -287,6 +290,15 @@ for_every_driver! { async_trait; impl (Database) {
         DB::prepare(self).await?;
         self.check_schema().await?;
         self.reseal_all(target).await
+    }
+
+    fn connections(&self) -> Connections {
+        let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
+        Connections {
+            in_use: self.pool.size().saturating_sub(idle),
+            idle,
+            most: self.settings.max_connections,
+        }
     }
 
     async fn close(&self) {

@@ -27,6 +27,7 @@ use crate::{
     domain::{Actor, Deed, Name},
     fail_points::fail_point,
     settings::DatabaseSettings,
+    storage::metrics::DatabaseCounts,
 };
 
 /// The longest that a mutation, a list or one step of a dump may take. Look-ups have a limit of
@@ -63,6 +64,7 @@ pub(super) trait Dialect: Driver + HasStatementCache {
 pub(super) struct Sql<DB: Dialect> {
     pub(super) pool: Pool<DB>,
     pub(super) settings: DatabaseSettings,
+    pub(super) counts: DatabaseCounts,
     pub(super) prepared: AtomicBool,
     /// Whether connections go through a pooler that may give each transaction another session.
     /// Set before the first connection that does so is used.
@@ -117,10 +119,11 @@ pub(super) struct Mutation<'c, DB: Driver> {
 }
 
 impl<DB: Dialect> Sql<DB> {
-    pub(super) fn new(pool: Pool<DB>, settings: &DatabaseSettings) -> Self {
+    pub(super) fn new(pool: Pool<DB>, settings: &DatabaseSettings, counts: DatabaseCounts) -> Self {
         Self {
             pool,
             settings: settings.clone(),
+            counts,
             prepared: AtomicBool::new(false),
             pooled: Arc::default(),
         }
@@ -185,10 +188,13 @@ impl<DB: Dialect> Sql<DB> {
         work: impl AsyncFnOnce(&mut DB::Connection) -> Result<T>,
     ) -> Result<T> {
         let deadline = Instant::now() + limit;
-        let mut lease = timeout_at(deadline, self.lease()).await.map_err(late)??;
-        let result = timeout_at(deadline, work(&mut lease)).await.map_err(late)?;
-        lease.done();
-        result
+        let run = async {
+            let mut lease = timeout_at(deadline, self.lease()).await.map_err(late)??;
+            let result = timeout_at(deadline, work(&mut lease)).await.map_err(late)?;
+            lease.done();
+            result
+        };
+        self.counts.watch(run.await)
     }
 
     pub(super) async fn lease(&self) -> Result<Lease<DB>> {
@@ -214,7 +220,8 @@ impl<DB: Dialect> Sql<DB> {
             lease.done();
             result
         };
-        timeout(PATIENCE, run).await.map_err(late)?
+        self.counts
+            .watch(timeout(PATIENCE, run).await.map_err(late).flatten())
     }
 }
 

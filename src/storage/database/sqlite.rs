@@ -14,7 +14,7 @@ use super::{
     schema::migration_failure,
     sql::{Dialect, Sql, failure},
 };
-use crate::settings::DatabaseSettings;
+use crate::{settings::DatabaseSettings, storage::metrics::DatabaseCounts};
 
 /// A database of a newer version is [`Sql::check_schema`]'s business.
 static MIGRATIONS: Migrator = Migrator {
@@ -25,7 +25,11 @@ static MIGRATIONS: Migrator = Migrator {
 /// How long a writer waits for another one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(super) fn open(path: &str, settings: &DatabaseSettings) -> Result<Sql<Sqlite>> {
+pub(super) fn open(
+    path: &str,
+    settings: &DatabaseSettings,
+    counts: DatabaseCounts,
+) -> Result<Sql<Sqlite>> {
     create_private(Path::new(path)).map_err(|error| StorageError::Broken {
         reason: format!("sqlite://{path} cannot be opened: {error}"),
     })?;
@@ -39,8 +43,15 @@ pub(super) fn open(path: &str, settings: &DatabaseSettings) -> Result<Sql<Sqlite
     let pool = SqlitePoolOptions::new()
         .max_connections(settings.max_connections)
         .acquire_timeout(settings.timeout)
+        .after_connect({
+            let opened = counts.connections.clone();
+            move |_, _| {
+                opened.inc();
+                Box::pin(async { Ok(()) })
+            }
+        })
         .connect_lazy_with(options);
-    Ok(Sql::new(pool, settings))
+    Ok(Sql::new(pool, settings, counts))
 }
 
 /// Creates the folder and an empty file that only its owner can read: it holds provider keys.

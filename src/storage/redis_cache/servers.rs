@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use prometheus_client::metrics::counter::Counter;
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, ErrorKind,
     RedisError, TlsCertificates, Value, aio::MultiplexedConnection, from_redis_value, pipe,
@@ -31,6 +32,8 @@ pub(super) struct Servers {
     configured: Vec<Node>,
     /// Any of the keys: they are all in the same slot.
     key: String,
+    /// Counts connections.
+    opened: Counter,
     /// Those configured, and those that a cluster told of; whoever failed last is asked last.
     known: Mutex<Vec<Node>>,
 }
@@ -54,6 +57,7 @@ impl Servers {
         url: &RedisUrl,
         settings: &CacheSettings,
         key: String,
+        opened: Counter,
     ) -> std::result::Result<Self, StorageError> {
         let certificates = read_certificates(&settings.redis_tls)?;
         let unusable = |error: RedisError| StorageError::Broken {
@@ -73,6 +77,7 @@ impl Servers {
         Ok(Self {
             login: login.ok_or_else(|| unusable(failure("names no server")))?,
             key,
+            opened,
             known: Mutex::new(configured.clone()),
             configured,
         })
@@ -118,9 +123,11 @@ impl Servers {
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(response_timeout));
         let login = self.login.clone().set_addr(node.at(self.login.addr()));
-        Client::open(login)?
+        let connection = Client::open(login)?
             .get_multiplexed_async_connection_with_config(&config)
-            .await
+            .await?;
+        self.opened.inc();
+        Ok(connection)
     }
 
     /// `None`: the server is not one of a cluster.

@@ -1,3 +1,4 @@
 //! What operators see of requests: metrics, and the access log.
 
+mod caches;
 mod metrics;

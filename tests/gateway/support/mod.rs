@@ -6,6 +6,7 @@ pub(crate) mod dead_ends;
 pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod provider;
+pub(crate) mod scrape;
 pub(crate) mod script;
 pub(crate) mod storage;
 pub(crate) mod tls;
