@@ -96,11 +96,12 @@ def main():
         f"encode(sha256(n::text::bytea), 'hex'), 'sk-00000000' FROM generate_series(1, {KEYS}) n")
     sql(f"INSERT INTO models (id, name, provider_id) SELECT gen_random_uuid(), 'models/number-' || n, "
         f"'{provider['id']}' FROM generate_series(1, {ROUTES}) n")
-    names = {part: "{%s}:%s" % (PREFIX, part) for part in ("keys", "routes")}
+    names = {part: "{%s}:%s" % (PREFIX, part) for part in ("keys", "callers", "routes")}
     wait_for("Redis to hold the keys", lambda: int(redis("SCARD", names["keys"])) > KEYS)
     wait_for("Redis to hold the routes", lambda: int(redis("HLEN", names["routes"])) > ROUTES)
-    for part, count in (("keys", KEYS), ("routes", ROUTES)):
-        size = int(redis("MEMORY", "USAGE", names[part], "SAMPLES", "0"))
+    for part, hashes, count in (("keys", ("keys", "callers"), KEYS), ("routes", ("routes",), ROUTES)):
+        sizes = [redis("MEMORY", "USAGE", names[name], "SAMPLES", "0") for name in hashes]
+        size = sum(map(int, sizes))
         row(f"Redis, for each of {count:,} {part}", f"{size / count:.0f} bytes")
     for table, count in (("user_keys", KEYS), ("models", ROUTES)):
         size = int(sql(f"SELECT pg_total_relation_size('{table}')"))

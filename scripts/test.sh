@@ -16,7 +16,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/dev-lib.sh"
 readonly ALL_STEPS=(
   format lint clippy docs
   test-sqlite test-postgres test-replicas test-servers test-faults test-docs
-  scripts walkthrough-sqlite walkthrough-postgres clients-sqlite clients-postgres kubernetes
+  scripts walkthrough-sqlite walkthrough-postgres clients-sqlite clients-postgres kubernetes operations
   strain soak bench drill
 )
 
@@ -84,6 +84,9 @@ clients_sqlite() { build_programs && tests/clients/run.sh sqlite; }
 clients_postgres() { build_programs && tests/clients/run.sh postgres; }
 
 kubernetes() { build_programs && tests/kubernetes/run.sh; }
+
+# What docs/OPERATIONS.md has one type, and that the measuring of what it says works.
+operations() { build_programs && tests/operations/run.sh && scripts/sizing.sh --quick; }
 
 # That the measuring works; figures of a debug build mean nothing.
 bench() {
@@ -178,7 +181,7 @@ in_step() {
   "${1//-/_}"
 }
 
-needs_services() { [[ $1 == *postgres || $1 == *replicas || $1 == *servers || $1 == kubernetes ]]; }
+needs_services() { [[ $1 == *postgres || $1 == *replicas || $1 == *servers || $1 == kubernetes || $1 == operations ]]; }
 
 # Those that were up before, a developer's, stay up.
 start_services() {
