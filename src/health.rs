@@ -64,7 +64,6 @@ pub(crate) fn described() -> impl Iterator<Item = Described> {
     get,
     path = "/healthz",
     operation_id = "alive",
-    tag = "Health",
     responses((status = 200, description = "It is.", body = HealthView, example = json!({"status": "ok"})))
 )]
 async fn alive() -> HttpResponse {
@@ -81,7 +80,6 @@ async fn alive() -> HttpResponse {
     get,
     path = "/readyz",
     operation_id = "ready",
-    tag = "Health",
     responses((status = 200, description = "It can.", body = HealthView, example = json!({"status": "ready"})))
 )]
 async fn ready(

@@ -56,7 +56,6 @@ pub(crate) struct AuditView {
     get,
     path = "/admin/audit",
     operation_id = "listAudit",
-    tag = "Audit",
     params(PageQuery),
     responses((status = 200, description = "A page of it.", body = Vec<AuditView>,
         headers(("Link" = String, description = "The next page's address, if there is one (RFC 8288)."))))

@@ -77,7 +77,6 @@ pub(crate) struct NewKeyView {
     get,
     path = "/admin/keys",
     operation_id = "listUserKeys",
-    tag = "User keys",
     params(PageQuery),
     responses((status = 200, description = "A page of them.", body = Vec<KeyView>,
         headers(("Link" = String, description = "The next page's address, if there is one (RFC 8288)."))))
@@ -94,7 +93,6 @@ pub(super) async fn list(storage: Data<Storage>, page: PageQuery) -> Answer {
     post,
     path = "/admin/keys",
     operation_id = "issueUserKey",
-    tag = "User keys",
     request_body(content = IssueKey, example = json!({"name": "search team"})),
     responses((status = 201, description = "The one answer that shows the key.", body = NewKeyView,
         example = json!({
@@ -119,7 +117,6 @@ pub(super) async fn issue(storage: Data<Storage>, by: Actor, body: JsonBody<Issu
     get,
     path = "/admin/keys/{id}",
     operation_id = "showUserKey",
-    tag = "User keys",
     params(Id<UserKey>),
     responses((status = 200, description = "It is this.", body = KeyView))
 )]
@@ -135,7 +132,6 @@ pub(super) async fn show(storage: Data<Storage>, id: Id<UserKey>) -> Answer {
     put,
     path = "/admin/keys/{id}",
     operation_id = "renameUserKey",
-    tag = "User keys",
     params(Id<UserKey>),
     request_body(content = RenameKey, example = json!({"name": "search team, batch jobs"})),
     responses((status = 200, description = "As it is now.", body = KeyView))
@@ -160,7 +156,6 @@ pub(super) async fn rename(
     post,
     path = "/admin/keys/{id}/rotate",
     operation_id = "rotateUserKey",
-    tag = "User keys",
     params(Id<UserKey>),
     responses(
         (status = 200, description = "The one answer that shows the new key.", body = NewKeyView,
@@ -190,7 +185,6 @@ pub(super) async fn rotate(storage: Data<Storage>, by: Actor, id: Id<UserKey>) -
     delete,
     path = "/admin/keys/{id}",
     operation_id = "revokeUserKey",
-    tag = "User keys",
     params(Id<UserKey>),
     responses((status = 204, description = "It is revoked."))
 )]

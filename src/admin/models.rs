@@ -90,7 +90,6 @@ pub(crate) struct ModelView {
     get,
     path = "/admin/models",
     operation_id = "listModelMappings",
-    tag = "Model mappings",
     params(PageQuery),
     responses((status = 200, description = "A page of them.", body = Vec<ModelView>,
         headers(("Link" = String, description = "The next page's address, if there is one (RFC 8288)."))))
@@ -107,7 +106,6 @@ pub(super) async fn list(storage: Data<Storage>, page: PageQuery) -> Answer {
     post,
     path = "/admin/models",
     operation_id = "mapModel",
-    tag = "Model mappings",
     request_body(content = MapModel, examples(
         ("under another name" = (value = json!({
             "name": "fast", "provider_id": "0198c5a2-7f3e-7000-8000-000000000001",
@@ -130,7 +128,6 @@ pub(super) async fn map(storage: Data<Storage>, by: Actor, body: JsonBody<MapMod
     get,
     path = "/admin/models/{id}",
     operation_id = "showModelMapping",
-    tag = "Model mappings",
     params(Id<Model>),
     responses((status = 200, description = "It is this.", body = ModelView))
 )]
@@ -146,7 +143,6 @@ pub(super) async fn show(storage: Data<Storage>, id: Id<Model>) -> Answer {
     put,
     path = "/admin/models/{id}",
     operation_id = "changeModelMapping",
-    tag = "Model mappings",
     params(Id<Model>),
     request_body(content = ChangeModel, examples(
         ("another model behind it" = (value = json!({"provider_model_name": "gpt-4.1-mini"}))),
@@ -174,7 +170,6 @@ pub(super) async fn change(
     delete,
     path = "/admin/models/{id}",
     operation_id = "deleteModelMapping",
-    tag = "Model mappings",
     params(Id<Model>),
     responses((status = 204, description = "It can't be asked for any more."))
 )]

@@ -39,7 +39,6 @@ pub(crate) struct KindView {
     get,
     path = "/admin/provider-kinds",
     operation_id = "listProviderKinds",
-    tag = "Providers",
     responses((status = 200, description = "All of them.", body = Vec<KindView>))
 )]
 pub(super) async fn list() -> Answer {

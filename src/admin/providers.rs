@@ -159,7 +159,6 @@ struct TestError {
     get,
     path = "/admin/providers",
     operation_id = "listProviders",
-    tag = "Providers",
     params(PageQuery),
     responses((status = 200, description = "A page of them.", body = Vec<ProviderView>,
         headers(("Link" = String, description = "The next page's address, if there is one (RFC 8288)."))))
@@ -174,7 +173,6 @@ pub(super) async fn list(storage: Data<Storage>, page: PageQuery) -> Answer {
     post,
     path = "/admin/providers",
     operation_id = "registerProvider",
-    tag = "Providers",
     request_body(content = RegisterProvider, examples(
         ("of a kind" = (summary = "At the kind's own address", value = json!({
             "name": "openai", "kind": "openai", "api_key": "sk-the-providers-own-key"}))),
@@ -204,7 +202,6 @@ pub(super) async fn register(
     get,
     path = "/admin/providers/{id}",
     operation_id = "showProvider",
-    tag = "Providers",
     params(Id<Provider>),
     responses((status = 200, description = "It is this.", body = ProviderView))
 )]
@@ -220,7 +217,6 @@ pub(super) async fn show(storage: Data<Storage>, id: Id<Provider>) -> Answer {
     put,
     path = "/admin/providers/{id}",
     operation_id = "changeProvider",
-    tag = "Providers",
     params(Id<Provider>),
     request_body(content = ChangeProvider, examples(
         ("another key" = (value = json!({"api_key": "sk-another-of-the-providers-keys"}))),
@@ -253,7 +249,6 @@ pub(super) async fn change(
     post,
     path = "/admin/providers/{id}/test",
     operation_id = "testProvider",
-    tag = "Providers",
     params(Id<Provider>),
     responses((status = 200, description = "What came of it.", body = TestView))
 )]
@@ -272,7 +267,6 @@ pub(super) async fn test(
     delete,
     path = "/admin/providers/{id}",
     operation_id = "deleteProvider",
-    tag = "Providers",
     params(Id<Provider>),
     responses(
         (status = 204, description = "It is deleted."),

@@ -34,7 +34,6 @@ pub(crate) fn described() -> Described {
     get,
     path = "/metrics",
     operation_id = "showMetrics",
-    tag = "Metrics",
     responses((status = 200, description = "All of them.", content(
         (String = "text/plain"),
         (String = "application/openmetrics-text"),

@@ -1,6 +1,7 @@
-//! The API's description, `GET /openapi.json`: made of the tables that serve it, the types that
+//! The API's description, `GET /openapi.json`, and a page that shows it. It is made of the tables that serve it, the types that
 //! its bodies are read into and written from, and the refusals that it is answered with.
 
+mod page;
 mod refusals;
 mod schemas;
 
@@ -67,7 +68,7 @@ struct Frame;
 /// Adds what is served here. It needs no key, since it holds no secret: it says what everybody can
 /// read in the source.
 pub(crate) fn configure(app: &mut ServiceConfig) {
-    for resource in resources("", operations()) {
+    for resource in resources("", operations()).chain(resources("", page::operations())) {
         app.service(resource);
     }
 }
@@ -83,7 +84,6 @@ fn operations() -> Vec<Operation> {
     get,
     path = "/openapi.json",
     operation_id = "describe",
-    tag = "Description",
     responses((status = 200, description = "OpenAPI 3.1.", body = Object))
 )]
 async fn show() -> Result<HttpResponse, GatewayError> {
@@ -131,7 +131,8 @@ fn described() -> impl Iterator<Item = Described> {
         .chain(admin::described())
         .chain([metrics::described()])
         .chain(health::described())
-        .chain(own.map(|operation| operation.described(Vec::new())))
+        .chain(own.map(|operation| operation.described(vec![GatewayError::Internal])))
+        .chain(page::described())
 }
 
 fn add(paths: &mut Paths, described: Described) {
@@ -144,6 +145,7 @@ fn add(paths: &mut Paths, described: Described) {
     } = described;
     refusals::add(&mut about, refusals, dialect);
     name_request_ids(&mut about);
+    about.tags = Some(vec![tag(&path, dialect).to_owned()]);
     about.security = security(&path, dialect);
     let item = PathItem::new(method, about);
     match paths.paths.get_mut(&path) {
@@ -175,6 +177,22 @@ fn request_id_header() -> Header {
             "Names this request in the gateway's log; say it when asking for help.",
         ))
         .build()
+}
+
+/// The part of the page that shows it; [`Frame`] has them all, in this order.
+fn tag(path: &str, dialect: Dialect) -> &'static str {
+    let mut segments = path.split('/').skip(1);
+    match (segments.next(), segments.next(), dialect) {
+        (Some("v1"), _, Dialect::OpenAi) => "OpenAI API",
+        (Some("v1"), _, Dialect::Anthropic) => "Anthropic API",
+        (Some("admin"), Some("models"), _) => "Model mappings",
+        (Some("admin"), Some("keys"), _) => "User keys",
+        (Some("admin"), Some("audit"), _) => "Audit",
+        (Some("admin"), ..) => "Providers",
+        (Some("metrics"), ..) => "Metrics",
+        (Some("healthz" | "readyz"), ..) => "Health",
+        _ => "Description",
+    }
 }
 
 fn security(path: &str, dialect: Dialect) -> Option<Vec<SecurityRequirement>> {

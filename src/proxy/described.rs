@@ -54,12 +54,7 @@ fn describe(endpoint: &Endpoint) -> Described {
 }
 
 fn about(endpoint: &Endpoint) -> Operation {
-    let tag = match endpoint.dialect {
-        Dialect::OpenAi => "OpenAI API",
-        Dialect::Anthropic => "Anthropic API",
-    };
     OperationBuilder::new()
-        .tag(tag)
         .operation_id(Some(operation_id(endpoint.path)))
         .summary(Some(endpoint.summary))
         .description(Some(

@@ -86,7 +86,6 @@ pub(super) fn described() -> impl Iterator<Item = Described> {
     get,
     path = "/v1/models",
     operation_id = "listModels",
-    tag = "OpenAI API",
     responses((status = 200, description = "All of them.", body = ListView))
 )]
 pub(super) async fn list(
@@ -111,7 +110,6 @@ pub(super) async fn list(
     get,
     path = "/v1/models/{model}",
     operation_id = "showModel",
-    tag = "OpenAI API",
     params(("model" = String, Path, description = "Its name; a `/` in it may be written as it is or as `%2F`.")),
     responses((status = 200, description = "It is this.", body = ModelView))
 )]

@@ -51,7 +51,7 @@ fn methods(document: &Value) -> BTreeMap<&str, String> {
 fn asked_for(path: &str) -> String {
     path.replace("{id}", super::admin::NOBODY)
         .replace("{model}", "a/b")
-        .replace("{file}", "viewer.css")
+        .replace("{file}", "page.css")
 }
 
 #[actix_rt::test]
@@ -126,8 +126,15 @@ async fn it_is_openapi_3_1_and_of_this_version() {
 async fn every_refusal_is_described_as_it_is_answered() {
     let gateway = TestGateway::start().await;
     let document = document(&gateway).await;
+    let tags = document["tags"].as_array().unwrap();
+    let tags: BTreeSet<_> = tags
+        .iter()
+        .map(|tag| &tag["name"])
+        .map(Value::to_string)
+        .collect();
     for (path, item) in object(&document["paths"]) {
         for (method, operation) in object(item) {
+            assert!(tags.contains(&operation["tags"][0].to_string()), "{path}");
             let statuses: Vec<_> = object(&operation["responses"]).keys().collect();
             for (status, response) in object(&operation["responses"]) {
                 let name = format!("{method} {path} {status}");
@@ -277,9 +284,65 @@ async fn every_example_of_the_data_path_is_forwarded() {
 #[actix_rt::test]
 async fn the_description_is_where_operators_are() {
     let gateway = TestGateway::start_with(&[("ADMIN_LISTEN_ADDR", "127.0.0.1:0")]).await;
-    let describe = Request::get("/openapi.json");
     let operators = gateway.admin_address().unwrap();
-    assert_eq!(describe.send_to(operators).await.status(), 200);
-    let elsewhere = describe.send_to(gateway.address()).await;
-    assert_eq!(elsewhere.error_code(), "unknown_url");
+    for path in ["/openapi.json", "/docs", "/docs/page.js"] {
+        let show = Request::get(path);
+        assert_eq!(show.send_to(operators).await.status(), 200);
+        let elsewhere = show.send_to(gateway.address()).await;
+        assert_eq!(elsewhere.error_code(), "unknown_url");
+    }
+}
+
+/// What a page refers to.
+fn references(page: &str) -> Vec<&str> {
+    let starts = ["src=\"", "href=\""];
+    starts
+        .iter()
+        .flat_map(|start| page.split(start).skip(1))
+        .filter_map(|rest| rest.split('"').next())
+        .collect()
+}
+
+#[actix_rt::test]
+async fn the_page_is_made_of_files_of_the_gateway_s_own() {
+    let gateway = TestGateway::start().await;
+    let page = Request::get("/docs").send_to(gateway.address()).await;
+    assert_eq!(page.status(), 200);
+    let page = page.text();
+    let files = references(&page);
+    assert!(files.len() >= 7, "{files:?}");
+    for file in files {
+        let file = Request::get(&format!("/{file}"));
+        assert_eq!(file.send_to(gateway.address()).await.status(), 200);
+    }
+    let nothing = Request::get("/docs/nothing");
+    let nothing = nothing.send_to(gateway.address()).await;
+    assert_eq!(nothing.error_code(), "unknown_url");
+}
+
+#[actix_rt::test]
+async fn the_page_asks_nobody_else() {
+    let gateway = TestGateway::start().await;
+    for path in ["/docs", "/docs/page.js", "/docs/page.css"] {
+        let file = Request::get(path).send_to(gateway.address()).await;
+        for elsewhere in ["http:", "https:", "\"//", "(//", "ws:", "wss:"] {
+            assert!(!file.text().contains(elsewhere), "{path}: {elsewhere}");
+        }
+    }
+    // What the viewer's own script could think of, this forbids.
+    let page = Request::get("/docs").send_to(gateway.address()).await;
+    let policy = page.header("content-security-policy").unwrap();
+    let rules: BTreeMap<_, _> = policy
+        .split("; ")
+        .map(|rule| rule.split_once(' ').unwrap())
+        .collect();
+    assert_eq!(rules["default-src"], "'none'");
+    for (name, sources) in rules {
+        let sources: BTreeSet<_> = sources.split(' ').collect();
+        let allowed = match name {
+            "img-src" => BTreeSet::from(["'self'", "data:"]),
+            _ => BTreeSet::from(["'self'", "'none'"]),
+        };
+        assert!(sources.is_subset(&allowed), "{name}: {sources:?}");
+    }
 }
