@@ -1,7 +1,7 @@
 //! What is counted, and `GET /metrics`, where Prometheus fetches it.
 //!
 //! Each part of the gateway that counts has a struct of its own with the handles that it counts
-//! with, made at the start with [`Metrics::register`] and passed to it by name. Counting is atomic
+//! with, made at the start with `Metrics::register` and passed to it by name. Counting is atomic
 //! additions; names, labels and text come up at a scrape alone. No label comes from a client.
 
 mod endpoint;
