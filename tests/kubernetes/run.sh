@@ -28,9 +28,25 @@ main() {
   make_venv "$VENV" "${packages[@]}"
   WORK=$(mktemp -d)
   trap 'rm -rf -- "$WORK"' EXIT
+  what_the_image_is_built_of_suffices
   render base
   render example
   run_pytest "$@"
+}
+
+# Compiles what the Dockerfile copies and .dockerignore lets in, and nothing else.
+what_the_image_is_built_of_suffices() {
+  local source context=$WORK/context sources
+  mkdir "$context"
+  mapfile -t sources < <(sed -n '/^COPY --/d; s/^COPY \(.*\) [^ ]*$/\1/p' "$ROOT/docker/Dockerfile" | tr ' ' '\n')
+  for source in "${sources[@]}"; do
+    grep -qxF "!$source" "$ROOT/.dockerignore" || die ".dockerignore keeps $source from the image's build"
+    cp -R "$ROOT/$source" "$context/"
+  done
+  # As there, too.
+  sed -i '/^\[\[\(bench\|example\|test\)\]\]/,/^$/d' "$context/Cargo.toml"
+  CARGO_TARGET_DIR=$(target_directory) cargo check --quiet --locked --bin llm-gateway --manifest-path "$context/Cargo.toml" ||
+    die "docker/Dockerfile does not copy all that the program is built of"
 }
 
 # render FOLDER: into WORK/FOLDER.yaml, checked. The operator's own kind is no part of Kubernetes: pytest
