@@ -172,29 +172,51 @@ sibling_database() {
   printf '%s/%s%s\n' "${address%/*}" "$2" "$query"
 }
 
+# With EVIDENCE set to a folder, gateways log all that they can, and what they leave behind is kept
+# there with every key that was used: tests/secrets/ looks for these in all of it.
+
+# used_key WHAT KEY: a secret that must be found nowhere.
+used_key() {
+  [[ -z ${EVIDENCE-} ]] || printf '%s\t%s\n' "$1" "$2" >>"$EVIDENCE/keys"
+}
+
+# keep_evidence FOLDER: the logs and SQLite's files that are there.
+keep_evidence() {
+  local file kept
+  [[ -n ${EVIDENCE-} ]] || return 0
+  kept=$(mktemp -d "$EVIDENCE/${0##*/}.XXXXXX")
+  for file in "$1"/*.log "$1"/*.db "$1"/*.db-*; do
+    [[ ! -f $file ]] || cp "$file" "$kept/"
+  done
+}
+
 # start_gateway STORAGE FOLDER: a debug build of the gateway with a database of its own.
-# Sets GATEWAY_PID and GATEWAY_URL, and ADMIN_KEY where it isn't set; its log is FOLDER/gateway.log.
-# It starts in FOLDER, so that a developer's .env doesn't reach it.
+# Sets GATEWAY_PID, GATEWAY_URL and GATEWAY_DATABASE, and ADMIN_KEY and ENCRYPTION_KEY where they aren't set;
+# its log is FOLDER/gateway.log. It starts in FOLDER, so that a developer's .env doesn't reach it.
 start_gateway() {
-  local storage=$1 folder=$2 program database redis
+  local storage=$1 folder=$2 program redis level=info
   case $storage in
     sqlite)
-      database="sqlite://$folder/gateway.db"
+      GATEWAY_DATABASE="sqlite://$folder/gateway.db"
       redis=none
       ;;
     postgres)
       : "${DATABASE_URL:?not set: eval \"\$(scripts/services.sh env)\"}" "${REDIS_URL:?not set, as DATABASE_URL}"
-      database=$(sibling_database "$DATABASE_URL" "llmgw_script_$$_$RANDOM")
+      GATEWAY_DATABASE=$(sibling_database "$DATABASE_URL" "llmgw_script_$$_$RANDOM")
       redis=$REDIS_URL
       ;;
     *) die "unknown storage '$storage': sqlite or postgres" ;;
   esac
   program=$(target_directory)/debug/llm-gateway
   ADMIN_KEY=${ADMIN_KEY:-script-test-admin-key-$RANDOM$RANDOM}
+  ENCRYPTION_KEY=${ENCRYPTION_KEY:-$(head -c 32 /dev/urandom | base64)}
+  used_key 'admin key' "$ADMIN_KEY"
+  used_key 'encryption key' "$ENCRYPTION_KEY"
+  [[ -z ${EVIDENCE-} ]] || level=trace
   (
     cd "$folder" || exit
-    exec env ADMIN_KEY="$ADMIN_KEY" DATABASE_URL="$database" REDIS_URL="$redis" \
-      CACHE_PREFIX="llmgw-script-$$-$RANDOM" LISTEN_ADDR=127.0.0.1:0 DRAIN_DELAY=0 RUST_LOG=info \
+    exec env ADMIN_KEY="$ADMIN_KEY" ENCRYPTION_KEY="$ENCRYPTION_KEY" DATABASE_URL="$GATEWAY_DATABASE" REDIS_URL="$redis" \
+      CACHE_PREFIX="llmgw-script-$$-$RANDOM" LISTEN_ADDR=127.0.0.1:0 DRAIN_DELAY=0 RUST_LOG=$level \
       "$program" >gateway.log 2>&1
   ) &
   GATEWAY_PID=$!

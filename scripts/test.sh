@@ -16,7 +16,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/dev-lib.sh"
 readonly ALL_STEPS=(
   format lint clippy docs
   test-sqlite test-postgres test-replicas test-servers test-faults test-docs
-  scripts walkthrough-sqlite walkthrough-postgres clients-sqlite clients-postgres kubernetes operations
+  scripts walkthrough-sqlite walkthrough-postgres clients-sqlite clients-postgres kubernetes operations secrets
   strain soak bench drill
 )
 
@@ -89,6 +89,9 @@ kubernetes() { build_programs && tests/kubernetes/run.sh; }
 # What docs/OPERATIONS.md has one type, and that the measuring of what it says works.
 operations() { build_programs && tests/operations/run.sh && scripts/sizing.sh --quick; }
 
+# Looks through what the steps before it left behind, if they were run along with it, and through its own.
+secrets() { build_programs && tests/secrets/run.sh && rm -rf "$EVIDENCE"; }
+
 # That the measuring works; figures of a debug build mean nothing.
 bench() {
   build_programs
@@ -131,6 +134,7 @@ main() {
   # A process group per step, so that all of it can be ended.
   set -m
   need_tools
+  begin_evidence
   for step in "${steps[@]}"; do
     run_step "$step"
   done
@@ -146,6 +150,14 @@ forget_settings() {
       *) unset "$name" ;;
     esac
   done
+}
+
+# What the step `secrets` looks through; see dev-lib.sh.
+begin_evidence() {
+  export EVIDENCE=$ROOT/.dev/evidence
+  rm -rf "$EVIDENCE"
+  mkdir -p "$ROOT/.dev"
+  mkdir -m 700 "$EVIDENCE"
 }
 
 need_tools() {
@@ -182,7 +194,9 @@ in_step() {
   "${1//-/_}"
 }
 
-needs_services() { [[ $1 == *postgres || $1 == *replicas || $1 == *servers || $1 == kubernetes || $1 == operations ]]; }
+needs_services() {
+  [[ $1 == *postgres || $1 == *replicas || $1 == *servers || $1 == kubernetes || $1 == operations || $1 == secrets ]]
+}
 
 # Those that were up before, a developer's, stay up.
 start_services() {

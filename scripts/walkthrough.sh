@@ -24,6 +24,7 @@ WORK=$(mktemp -d)
 finish() {
   [[ -z $GATEWAY_PID ]] || stop_process "$GATEWAY_PID"
   [[ -z $MOCK_PID ]] || stop_process "$MOCK_PID"
+  keep_evidence "$WORK"
   rm -rf -- "$WORK"
 }
 trap finish EXIT
@@ -37,6 +38,7 @@ main() {
   extract
   # The section says which admin key its reader uses.
   ADMIN_KEY=$(sed -n '/^export ADMIN_KEY=/{s///p;q;}' "$WORK/script")
+  used_key 'provider key' "$(sed -n 's/.*"api_key": "\([^"]*\)".*/\1/p' "$WORK/script")"
   start_mock_provider "$WORK"
   start_gateway "$1" "$WORK"
   run_blocks
@@ -65,6 +67,8 @@ run_blocks() {
   local status=0
   sed -e "s/127\.0\.0\.1:8080/${GATEWAY_URL#http://}/g" -e "s/127\.0\.0\.1:9000/${MOCK_URL#http://}/g" \
     "$WORK/script" >"$WORK/script.here"
+  # shellcheck disable=SC2016  # the walk-through's own variable
+  [[ -z ${EVIDENCE-} ]] || printf '%s\n' 'printf "user key\t%s\n" "$KEY" >>"$EVIDENCE/keys"' >>"$WORK/script.here"
   (
     unset ADMIN_KEY GATEWAY_URL
     cd "$ROOT"

@@ -24,6 +24,8 @@ readonly HERE=$ROOT/tests/clients
 readonly VENV=$ROOT/.dev/venv-clients
 readonly NODE_PACKAGES=$ROOT/.dev/node-clients
 readonly PROVIDER_KEY=provider-key-of-the-client-tests
+# One that has no key's form, and one that has, but was never issued.
+readonly WRONG_KEYS='sk-wrong sk-00000000-0000-4000-8000-000000000000'
 
 # Far more than any suite takes, so that one that hangs fails.
 readonly MOST_SECONDS=300
@@ -40,6 +42,8 @@ finish() {
   if [[ $status -ne 0 ]]; then
     tail -n 50 "$WORK"/*.log "$WORK"/*/*.log >&2 2>/dev/null || true
   fi
+  keep_evidence "$WORK/patient"
+  keep_evidence "$WORK/impatient"
   rm -rf -- "$WORK"
   exit "$status"
 }
@@ -59,6 +63,8 @@ main() {
   install_clients
   start_provider
   export CLIENTS_MODE=$mode CLIENTS_PROVIDER_URL=$MOCK_URL CLIENTS_PROVIDER_KEY=$PROVIDER_KEY
+  export CLIENTS_WRONG_KEYS=$WRONG_KEYS
+  note_keys
   if [[ $mode == direct ]]; then
     export CLIENTS_BASE_URL=$MOCK_URL CLIENTS_API_KEY=$PROVIDER_KEY
   else
@@ -69,6 +75,14 @@ main() {
   if [[ $# -eq 0 ]]; then
     document check "$CLIENTS_DOCUMENT"
   fi
+}
+
+note_keys() {
+  local key
+  used_key 'provider key' "$PROVIDER_KEY"
+  for key in $WRONG_KEYS; do
+    used_key 'wrong key' "$key"
+  done
 }
 
 # Each has a file of tests, or several of which it names the first words.
@@ -123,6 +137,7 @@ gateway() {
   start_gateway "$1" "$2"
   PIDS+=("$GATEWAY_PID")
   USER_KEY=$("$VENV/bin/python" "$HERE/provision.py" "$GATEWAY_URL" "$MOCK_URL")
+  used_key 'user key' "$USER_KEY"
 }
 
 # ---- the suites ----

@@ -16,6 +16,7 @@ import {
   PROVIDER_NAMES,
   TEXT_LENGTH,
   TIMEOUT,
+  WRONG_KEY,
   afterDocument,
   collect,
   documented,
@@ -252,7 +253,7 @@ for (const [status, errorClass] of [
 }
 
 test("errors of the gateway's own", async () => {
-  const wrong = client.withOptions({ apiKey: "sk-00000000-0000-4000-8000-000000000000" });
+  const wrong = client.withOptions({ apiKey: WRONG_KEY });
   const refused = await failure(wrong, model);
   assert.equal(refused.constructor, OpenAI.AuthenticationError);
   assert.equal(refused.code, "invalid_api_key");

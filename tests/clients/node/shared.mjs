@@ -17,6 +17,9 @@ export const TEXT_LENGTH = CHUNKS * CHUNK_TEXT.length;
 // Far more than anything here takes, so that whatever hangs fails.
 export const TIMEOUT = 60_000;
 
+/** One that has a key's form, but was never issued. */
+export const WRONG_KEY = process.env.CLIENTS_WRONG_KEYS.split(" ")[1];
+
 /** What the names of models.tsv are called by their provider. */
 export const PROVIDER_NAMES = new Map(
   readFileSync(new URL("../models.tsv", import.meta.url), "utf8")

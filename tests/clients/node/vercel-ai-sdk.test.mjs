@@ -19,7 +19,17 @@ import {
 } from "ai";
 import { z } from "zod";
 
-import { CHUNKS, CHUNK_TEXT, FILE, PROMPT_TOKENS, TEXT_LENGTH, afterDocument, collect, documented } from "./shared.mjs";
+import {
+  CHUNKS,
+  CHUNK_TEXT,
+  FILE,
+  PROMPT_TOKENS,
+  TEXT_LENGTH,
+  WRONG_KEY,
+  afterDocument,
+  collect,
+  documented,
+} from "./shared.mjs";
 
 const { openai, compatible, anthropic } = await documented("vercel-ai-sdk.mjs");
 
@@ -138,7 +148,7 @@ test("a refused key", async () => {
   const program = `
     import { createOpenAI } from "@ai-sdk/openai";
     import { generateText } from "ai";
-    const openai = createOpenAI({ apiKey: "sk-00000000-0000-4000-8000-000000000000" });
+    const openai = createOpenAI({ apiKey: "${WRONG_KEY}" });
     await generateText({ model: openai("mock"), prompt: "Hello!", maxRetries: 0 }).catch((error) =>
       console.log(error.statusCode, error.data.error.code));`;
   assert.equal(afterDocument("vercel-ai-sdk.sh", program), "401 invalid_api_key");

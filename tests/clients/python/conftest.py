@@ -19,6 +19,8 @@ API_KEY = os.environ["CLIENTS_API_KEY"]
 PROVIDER_URL = os.environ["CLIENTS_PROVIDER_URL"]
 PROVIDER_KEY = os.environ["CLIENTS_PROVIDER_KEY"]
 
+WRONG_KEYS = os.environ["CLIENTS_WRONG_KEYS"].split()
+
 # What the mock provider says when nothing else was asked for.
 CHUNKS, CHUNK_TEXT, PROMPT_TOKENS = 20, "All work and no ", 12
 # Whole answers have as much text, but go on in the phrase.

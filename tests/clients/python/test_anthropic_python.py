@@ -17,6 +17,7 @@ from conftest import (
     PROVIDER_KEY,
     PROVIDER_NAMES,
     TEXT_LENGTH,
+    WRONG_KEYS,
     after_document,
     document,
     model,
@@ -186,7 +187,7 @@ def test_a_providers_error_is_relayed(client, status, error_class, type_, stream
     assert error.request_id.startswith("req_mock_")
 
 
-@pytest.mark.parametrize("key", ["sk-wrong", "sk-00000000-0000-4000-8000-000000000000"])
+@pytest.mark.parametrize("key", WRONG_KEYS)
 def test_a_refused_key(client, key):
     error = failure(client.with_options(api_key=key), "claude")
     assert (type(error), error.type) == (anthropic.AuthenticationError, "authentication_error")

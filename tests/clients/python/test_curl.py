@@ -4,7 +4,7 @@ import json
 
 import httpx2
 import pytest
-from conftest import API_KEY, BASE_URL, TEXT_LENGTH, TIMEOUT, bash, document_file
+from conftest import API_KEY, BASE_URL, TEXT_LENGTH, TIMEOUT, WRONG_KEYS, bash, document_file
 
 
 def test_the_documents_own_commands():
@@ -36,7 +36,7 @@ def test_rerank():
 @pytest.mark.parametrize(
     ("key", "body", "status", "code"),
     [
-        ("sk-wrong", {"documents": ["a"]}, 401, "invalid_api_key"),
+        (WRONG_KEYS[0], {"documents": ["a"]}, 401, "invalid_api_key"),
         (API_KEY, {"documents": ["a"], "model": "no-such-model"}, 404, "model_not_found"),
         (API_KEY, {}, 400, "missing_required_parameter"),
     ],

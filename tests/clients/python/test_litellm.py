@@ -12,6 +12,7 @@ from conftest import (
     PROMPT_TOKENS,
     TEXT_LENGTH,
     TIMEOUT,
+    WRONG_KEYS,
     after_document,
     document,
 )
@@ -146,7 +147,7 @@ def test_errors_have_their_classes(gateway, name, error_class):
 
 
 def test_a_refused_key(gateway):
-    wrong = gateway | {"api_key": "sk-00000000-0000-4000-8000-000000000000"}
+    wrong = gateway | {"api_key": WRONG_KEYS[1]}
     with pytest.raises(litellm.AuthenticationError):
         litellm.completion(model=OPENAI, messages=HELLO, **wrong)
 

@@ -2,7 +2,7 @@
 
 import openai
 import pytest
-from conftest import API_KEY, HELLO, PROVIDER_KEY, TEXT_LENGTH, model
+from conftest import API_KEY, HELLO, PROVIDER_KEY, TEXT_LENGTH, WRONG_KEYS, model
 
 
 def failure(client, name="mock", **more):
@@ -40,7 +40,7 @@ def test_a_providers_error_is_relayed(client, status, error_class, type_, code, 
     assert retry_after == ("7" if status in (429, 503) else None)
 
 
-@pytest.mark.parametrize("key", ["sk-wrong", "sk-00000000-0000-4000-8000-000000000000"])
+@pytest.mark.parametrize("key", WRONG_KEYS)
 def test_a_refused_key(client, key):
     error = failure(client.with_options(api_key=key))
     assert type(error) is openai.AuthenticationError
