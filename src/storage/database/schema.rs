@@ -1,7 +1,7 @@
 //! Migrations that fail, and what to make of a database that a newer version of this program has
 //! migrated: the rule of `docs/ARCHITECTURE.md`, "Migrations".
 
-use sqlx::migrate::MigrateError;
+use sqlx::{Connection as _, migrate::MigrateError};
 
 use super::{
     Result, StorageError, for_every_driver,
@@ -68,10 +68,15 @@ for_every_driver! {; impl {
         let known = DB::migrations().iter().map(|migration| migration.version);
         let known = known.max().unwrap_or(0);
         let applied = self.early(async |connection| {
-            self.query_as("SELECT version, description FROM _sqlx_migrations ORDER BY version")
-                .fetch_all(connection)
+            // Behind a pooler, a statement needs a transaction.
+            let mut transaction = connection.begin().await.map_err(failure::<DB>)?;
+            let applied = self
+                .query_as("SELECT version, description FROM _sqlx_migrations ORDER BY version")
+                .fetch_all(&mut *transaction)
                 .await
-                .map_err(failure::<DB>)
+                .map_err(failure::<DB>)?;
+            transaction.commit().await.map_err(failure::<DB>)?;
+            Ok(applied)
         });
         check(known, &applied.await?)
     }
