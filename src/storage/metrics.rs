@@ -148,8 +148,8 @@ impl WarmerCounts {
     /// `redis`: what belongs to it is shown where it is used alone.
     pub(crate) fn new(metrics: &Metrics, redis: Option<&RedisCache>) -> Self {
         let jobs = Family::<Labels<2>, Counter>::default();
-        let of = |job| {
-            let ended = |outcome| jobs.get_or_create_owned(&[("job", job), ("outcome", outcome)]);
+        let of = |kind| {
+            let ended = |outcome| jobs.get_or_create_owned(&[("kind", kind), ("outcome", outcome)]);
             Outcomes {
                 done: ended("done"),
                 failed: ended("failed"),

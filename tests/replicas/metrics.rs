@@ -21,7 +21,7 @@ async fn shows(replica: &Replica, what: &str, is_so: impl Fn(&Scrape) -> bool) -
 }
 
 fn jobs(scrape: &Scrape, job: &str, outcome: &str) -> f64 {
-    let labels = [("job", job), ("outcome", outcome)];
+    let labels = [("kind", job), ("outcome", outcome)];
     scrape.value("llm_gateway_warmer_jobs_total", &labels)
 }
 

@@ -93,10 +93,10 @@ async fn a_gateway_that_is_well_shows_so() {
         assert_eq!(value("llm_gateway_redis_version"), version);
         assert_eq!(value("llm_gateway_redis_connected"), 1.0);
         assert!(value("llm_gateway_redis_connections_opened_total") >= 2.0);
-        let pushes = [("job", "push"), ("outcome", "done")];
+        let pushes = [("kind", "push"), ("outcome", "done")];
         assert!(scrape.value("llm_gateway_warmer_jobs_total", &pushes) >= 1.0);
     }
-    let hearings = [("job", "hearing"), ("outcome", "done")];
+    let hearings = [("kind", "hearing"), ("outcome", "done")];
     assert!(scrape.value("llm_gateway_warmer_jobs_total", &hearings) >= 1.0);
     assert!(value("llm_gateway_database_contact_age_seconds") < 60.0);
     assert!(value("llm_gateway_contact_age_seconds") < 60.0);
