@@ -18,7 +18,7 @@ use crate::{
         AdminKeys, EncryptionKey, Keyring, Secret,
         duration::{parse_duration as duration, show_duration as show, split_unit},
     },
-    telemetry,
+    telemetry::{self, LogFormat},
 };
 
 /// What an operator copies from `.env.example` and must replace.
@@ -62,6 +62,8 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
     /// `RUST_LOG`: what is logged.
     pub log_filter: String,
+    /// `LOG_FORMAT`: what its lines look like.
+    pub log_format: LogFormat,
     /// The database.
     pub database: DatabaseSettings,
     /// The caches in front of it.
@@ -313,6 +315,7 @@ impl Settings {
                 self.upstream.allow_private.to_string(),
             ),
             ("RUST_LOG", self.log_filter.clone()),
+            ("LOG_FORMAT", self.log_format.to_string()),
         ]
     }
 }
@@ -367,6 +370,7 @@ impl Reader<'_> {
                 "info",
                 telemetry::checked_filter,
             ),
+            log_format: self.checked("LOG_FORMAT", LogFormat::Text, "json", LogFormat::parse),
             cache: self.cache(&database.url),
             upstream: self.upstream(),
             database,
