@@ -29,18 +29,17 @@ use crate::{
     domain::{AdminKeyId, AdminKeys},
     endpoints::unknown_url,
     health,
-    metrics::{self, Metrics},
+    metrics::{self, ExchangeMetrics, Metrics},
     openapi,
     proxy::{
         self, BodyLimits, BufferedBytes, Limits, Overload, Refusals, Upstream,
         transport::{client_config, trusted_roots},
     },
-    request_id::RequestIds,
-    server::{self, Certificate, Draining, Exchanges, Listening},
+    record::Exchanges,
+    server::{self, Certificate, Draining, Listening},
     settings::{Settings, UpstreamSettings},
     stop_signal::{Asked, StopSignal},
     storage::{Storage, StorageError},
-    unread_body::CloseOnUnreadBody,
 };
 
 /// A gateway that is bound to its address, ready to run.
@@ -60,13 +59,11 @@ pub struct Application {
 pub enum ApplicationError {
     /// Storage can't be used.
     Storage(StorageError),
-    /// An address can't be bound.
-    #[display("{variable}: can't listen on {address}: {source}")]
+    /// The address can't be bound, or the server failed.
+    #[display("{address}: {source}")]
     #[from(ignore)]
     Listen {
-        /// Whose address it is: `LISTEN_ADDR` or one of the others.
-        variable: &'static str,
-        /// The address.
+        /// `LISTEN_ADDR`
         address: SocketAddr,
         /// Why.
         source: io::Error,
@@ -94,12 +91,9 @@ impl Application {
     pub async fn build(settings: Settings) -> Result<Self, ApplicationError> {
         let certificate = settings.tls.as_ref().map(Certificate::load).transpose();
         let certificate = certificate.map_err(ApplicationError::Certificate)?;
-        let bind_to = |variable| move |address| bind(variable, address);
-        let listener = bind("LISTEN_ADDR", settings.listen_addr)?;
-        let admin_listener = settings.admin_listen_addr.map(bind_to("ADMIN_LISTEN_ADDR"));
-        let admin_listener = admin_listener.transpose()?;
-        let metrics_listener = settings.metrics_addr.map(bind_to("METRICS_ADDR"));
-        let metrics_listener = metrics_listener.transpose()?;
+        let listener = bind(settings.listen_addr)?;
+        let admin_listener = settings.admin_listen_addr.map(bind).transpose()?;
+        let metrics_listener = settings.metrics_addr.map(bind).transpose()?;
         let address = listener.local_addr()?;
         let admin_address = address_of(admin_listener.as_ref())?;
         let metrics_address = address_of(metrics_listener.as_ref())?;
@@ -114,6 +108,7 @@ impl Application {
             storage: storage.clone(),
             draining: draining.clone(),
             operators: Operators::new(&settings, &metrics),
+            exchanges: ExchangeMetrics::new(&metrics),
             metrics,
             tls: tls_config(certificate.as_ref())?,
             way_upstream: WayUpstream {
@@ -249,12 +244,8 @@ fn log_choices(settings: &Settings) {
     }
 }
 
-fn bind(variable: &'static str, address: SocketAddr) -> Result<TcpListener, ApplicationError> {
-    TcpListener::bind(address).map_err(|source| ApplicationError::Listen {
-        variable,
-        address,
-        source,
-    })
+fn bind(address: SocketAddr) -> Result<TcpListener, ApplicationError> {
+    TcpListener::bind(address).map_err(|source| ApplicationError::Listen { address, source })
 }
 
 fn address_of(listener: Option<&TcpListener>) -> io::Result<Option<SocketAddr>> {
@@ -280,6 +271,7 @@ struct Shared {
     draining: Draining,
     operators: Operators,
     metrics: Metrics,
+    exchanges: ExchangeMetrics,
     tls: Option<Arc<ServerConfig>>,
     way_upstream: WayUpstream,
 }
@@ -298,6 +290,10 @@ impl WayUpstream {
 }
 
 impl Shared {
+    fn exchanges(&self) -> Exchanges {
+        Exchanges::new(&self.exchanges, self.draining.clone())
+    }
+
     fn configure(&self, app: &mut ServiceConfig) {
         app.app_data(Data::new(self.storage.clone()))
             .app_data(Data::new(self.draining.clone()))
@@ -368,9 +364,7 @@ fn serve_aside(
     let shared = shared.clone();
     let application = move || {
         App::new()
-            .wrap(Exchanges)
-            .wrap(CloseOnUnreadBody)
-            .wrap(RequestIds::default())
+            .wrap(shared.exchanges())
             .configure(|app| shared.configure(app))
             .configure(|app| configure(&shared, app))
             .default_service(web::to(unknown_url))
@@ -402,9 +396,7 @@ fn serve(
     let application = move || {
         let upstream = shared.way_upstream.open();
         App::new()
-            .wrap(Exchanges)
-            .wrap(CloseOnUnreadBody)
-            .wrap(RequestIds::default())
+            .wrap(shared.exchanges())
             .configure(|app| shared.configure(app))
             .configure(|app| {
                 if !shared.operators.are_elsewhere {

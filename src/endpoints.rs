@@ -1,17 +1,62 @@
 //! Tables of operations: what every scope serves, and how it answers a method or a path that it
 //! doesn't serve. The API's description is made of the same tables.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    sync::{Mutex, PoisonError},
+};
 
 use actix_web::{
-    FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route, guard, web,
+    FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route,
+    guard::{self, Guard},
+    web,
 };
 use utoipa::{
     Path,
     openapi::{self, HttpMethod},
 };
 
-use crate::error::{Dialect, GatewayError, Refusal};
+use crate::{
+    error::{Dialect, GatewayError, Refusal},
+    record::Record,
+};
+
+/// What a request is for, as our tables have it: `/admin/keys/{id}`. Never what a client wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct EndpointName(&'static str);
+
+impl EndpointName {
+    /// Where routing has led nowhere.
+    pub(crate) const UNKNOWN: Self = Self("unknown");
+
+    /// A path of ours, whole, with parameters in braces.
+    pub(crate) fn new(path: &str) -> Self {
+        /// There are as many as the tables have, and they are needed until the end.
+        static ALL: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = all.get(path) {
+            return Self(known);
+        }
+        let path = String::leak(path.to_owned());
+        all.insert(path);
+        Self(path)
+    }
+
+    pub(crate) fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+/// A guard that lets everything pass, and notes that routing has come here.
+pub(crate) fn noting(endpoint: EndpointName) -> impl Guard {
+    guard::fn_guard(move |context| {
+        if let Some(record) = context.req_data().get::<Rc<Record>>() {
+            record.note_endpoint(endpoint);
+        }
+        true
+    })
+}
 
 /// A method of a path: what serves it, and what the API's description says of it.
 pub(crate) struct Operation {
@@ -134,7 +179,9 @@ pub(crate) fn resources(
 /// One path with all of its methods.
 pub(crate) fn serve(path: &str, operations: Vec<Operation>) -> Resource {
     let methods: Vec<_> = operations.iter().map(Operation::methods).collect();
-    let resource = resource(path, methods.join(", "));
+    let whole = operations.first().map(|operation| operation.path.as_str());
+    let name = EndpointName::new(whole.unwrap_or(path));
+    let resource = resource_in(Dialect::OpenAi, name, path, methods.join(", "));
     operations
         .into_iter()
         .fold(resource, |resource, operation| {
@@ -143,18 +190,20 @@ pub(crate) fn serve(path: &str, operations: Vec<Operation>) -> Resource {
 }
 
 /// A path that refuses every method it has no route for, and says which ones it has.
-pub(crate) fn resource(path: &str, allowed: impl Into<String>) -> Resource {
-    resource_in(Dialect::OpenAi, path, allowed)
-}
-
-/// The same, of an API whose refusals look otherwise.
-pub(crate) fn resource_in(dialect: Dialect, path: &str, allowed: impl Into<String>) -> Resource {
+pub(crate) fn resource_in(
+    dialect: Dialect,
+    name: EndpointName,
+    path: &str,
+    allowed: impl Into<String>,
+) -> Resource {
     let allowed = allowed.into();
     let refuse = move |request: HttpRequest| {
         let error = GatewayError::method_not_allowed(&request, &allowed);
         async move { Err::<HttpResponse, _>(Refusal::new(error, dialect, &request)) }
     };
-    web::resource(path).default_service(web::to(refuse))
+    web::resource(path)
+        .guard(noting(name))
+        .default_service(web::to(refuse))
 }
 
 /// `GET`, and `HEAD`, whose body the server leaves out.

@@ -525,6 +525,11 @@ impl Refusal {
         refusal.error_response()
     }
 
+    /// What is refused.
+    pub fn error(&self) -> &GatewayError {
+        &self.error
+    }
+
     /// Anthropic's envelope (<https://platform.claude.com/docs/en/api/errors>), with OpenAI's
     /// `code` and `param` beside it, which it has nothing for.
     fn in_anthropics_words(&self) -> HttpResponse {

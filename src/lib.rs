@@ -6,7 +6,8 @@
 //! | [`application`] | opens storage, binds, serves, stops |
 //! | [`settings`], [`telemetry`], [`stop_signal`] | the environment; the log; SIGTERM and SIGINT |
 //! | [`server`] | clients' connections and their time limits; draining |
-//! | [`request_id`], [`unread_body`] | what every request passes first |
+//! | `record` | what every request passes first: its id, its record, the access log |
+//! | [`request_id`], [`unread_body`] | ids; request bodies that nobody reads |
 //! | `endpoints`, `bearer` | what the scopes share: refused methods and paths; the token of a request |
 //! | [`metrics`] | what is counted; `GET /metrics` |
 //! | [`error`] | each failure of the gateway itself, with its status and body |
@@ -33,6 +34,7 @@ mod idle_timer;
 pub mod metrics;
 mod openapi;
 pub mod proxy;
+mod record;
 pub mod request_id;
 pub mod server;
 pub mod settings;

@@ -18,6 +18,7 @@ use super::item::parse_id;
 use crate::{
     domain::{BaseUrl, FixedHeaders, Invalid, Name, ProviderKind, Secret, Timeouts},
     error::GatewayError,
+    record::Record,
 };
 
 /// The largest body that makes sense is a few KiB; this leaves room for any way to escape it.
@@ -33,9 +34,14 @@ impl<T: DeserializeOwned> FromRequest for JsonBody<T> {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let head = check_head(request);
         let payload = payload.take();
+        let record = Record::of(request);
         Box::pin(async move {
             head?;
-            parse_object(&read(payload).await?).map(Self)
+            let body = read(payload).await?;
+            if let Some(record) = record {
+                record.note_upload(body.len());
+            }
+            parse_object(&body).map(Self)
         })
     }
 }

@@ -29,7 +29,7 @@ pub(crate) use self::described::described;
 pub use self::guard::AdminGuard;
 pub(crate) use self::guard::require_admin_key;
 use crate::{
-    endpoints::{Operation, resources, unknown_url},
+    endpoints::{EndpointName, Operation, noting, resources, unknown_url},
     error::GatewayError,
 };
 
@@ -88,6 +88,8 @@ pub(crate) struct Schemas;
 pub fn scope(guard: Arc<AdminGuard>) -> impl HttpServiceFactory {
     resources(SCOPE, operations())
         .fold(web::scope(SCOPE), Scope::service)
+        // Who is refused before routing goes on was here.
+        .guard(noting(EndpointName::new(SCOPE)))
         .default_service(web::to(unknown_url))
         .wrap(from_fn(move |request, next| {
             guard::require_admin_key(Arc::clone(&guard), request, next)

@@ -5,8 +5,10 @@
 //! additions; names, labels and text come up at a scrape alone. No label comes from a client.
 
 mod endpoint;
+mod exchanges;
 #[cfg(target_os = "linux")]
 mod process;
+mod single_writer;
 mod striped;
 
 use std::{
@@ -22,6 +24,7 @@ use prometheus_client::{
 
 pub(crate) use self::{
     endpoint::{described, resource},
+    exchanges::{Counting, ExchangeMetrics, Stream},
     striped::StripedCounter,
 };
 

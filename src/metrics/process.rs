@@ -63,43 +63,43 @@ impl Collector for Process {
         let (seconds, bytes) = (&Unit::Seconds, &Unit::Bytes);
         write(
             "process_start_time",
-            "When the process started, since 1970",
+            "When the process started, since 1970.",
             Some(seconds),
             &ConstGauge::new(usage.started),
         )?;
         write(
             "process_cpu",
-            "Time on processors, in user space and in the kernel",
+            "Time on processors, in user space and in the kernel.",
             Some(seconds),
             &ConstCounter::new(usage.cpu_seconds),
         )?;
         write(
             "process_resident_memory",
-            "Memory that is in use",
+            "Memory that is in use.",
             Some(bytes),
             &ConstGauge::new(usage.resident_bytes as f64),
         )?;
         write(
             "process_virtual_memory",
-            "Address space that is taken",
+            "Address space that is taken.",
             Some(bytes),
             &ConstGauge::new(usage.virtual_bytes as f64),
         )?;
         write(
             "process_threads",
-            "Threads",
+            "Threads.",
             None,
             &ConstGauge::new(usage.threads),
         )?;
         write(
             "process_open_fds",
-            "File descriptors that are open",
+            "File descriptors that are open.",
             None,
             &ConstGauge::new(usage.open_descriptors),
         )?;
         write(
             "process_max_fds",
-            "File descriptors that may be open",
+            "File descriptors that may be open.",
             None,
             &ConstGauge::new(usage.most_descriptors as f64),
         )

@@ -20,7 +20,7 @@ pub(super) struct Caller(Arc<KeyIdentity>);
 
 impl Caller {
     /// Which key it is.
-    pub(super) fn key(&self) -> &KeyIdentity {
+    pub(super) fn key(&self) -> &Arc<KeyIdentity> {
         &self.0
     }
 

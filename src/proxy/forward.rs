@@ -1,5 +1,7 @@
 //! The one handler of everything that is forwarded: the whole path of a request, top-down.
 
+use std::sync::Arc;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::{
@@ -11,7 +13,10 @@ use super::{
     relay::{Held, relay},
     request_body,
 };
-use crate::error::{GatewayError, Refusal};
+use crate::{
+    error::{GatewayError, Refusal},
+    record::Record,
+};
 
 /// Forwards a request for `endpoint`, or refuses it in the words of the endpoint's API.
 pub(super) async fn forward(
@@ -33,9 +38,11 @@ async fn answer(
     body: web::Payload,
 ) -> Result<HttpResponse, GatewayError> {
     let place = path.limits.overload.enter()?;
+    let record = Record::of(request).ok_or(GatewayError::Internal)?;
     let caller = Caller::authenticate(&path.storage, request.headers(), endpoint.dialect).await?;
+    record.note_key(Arc::clone(caller.key()));
     // Its share of the memory is held until the body has been sent: until the answer begins.
-    let (body, share) = request_body::collect(request, body, &path.limits.body).await?;
+    let (body, share) = request_body::collect(request, body, &path.limits.body, &record).await?;
     let asked = ModelRequest::parse(endpoint.model, request.headers(), body)?;
     let route = path.find_route(asked.model()).await?;
     log::debug!(
@@ -46,9 +53,11 @@ async fn answer(
         asked.is_streamed(),
         route.provider_name,
     );
-    let keep_alive = path.sse_keep_alive.filter(|_| asked.is_streamed());
-    let body = asked.for_model(&route.provider_model);
-    let held = Held::new(request, place);
+    let is_streamed = asked.is_streamed();
+    let (body, model) = asked.for_model(&route.provider_model);
+    record.note_model(model, Arc::clone(&route), is_streamed);
+    let keep_alive = path.sse_keep_alive.filter(|_| is_streamed);
+    let held = Held { place, record };
     if let Some(every) = keep_alive {
         let exchange = Exchange {
             path: path.clone(),
@@ -61,7 +70,10 @@ async fn answer(
         };
         return Ok(answer_at_once(exchange, every));
     }
-    let response = path.upstream.send(&route, request, body).await?;
+    let response = path
+        .upstream
+        .send(&route, request, body, &held.record)
+        .await?;
     let idle_timeout = path.upstream.idle_timeout(&route);
     Ok(relay(response, request, route, idle_timeout, held))
 }

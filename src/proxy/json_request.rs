@@ -112,7 +112,7 @@ mod tests {
     }
 
     fn rewritten(body: &'static str, provider_model: &str) -> String {
-        let body = parse(body).unwrap().for_model(provider_model);
+        let (body, _) = parse(body).unwrap().for_model(provider_model);
         String::from_utf8(body.to_vec()).unwrap()
     }
 
@@ -163,7 +163,7 @@ mod tests {
             let with_default = |provider_model| {
                 let request = super::parse(Bytes::from_static(body.as_bytes()), Some("a")).unwrap();
                 assert_eq!(request.model(), "a");
-                String::from_utf8(request.for_model(provider_model).to_vec()).unwrap()
+                String::from_utf8(request.for_model(provider_model).0.to_vec()).unwrap()
             };
             assert_eq!(with_default("B"), expected);
             assert_eq!(with_default("a"), body);

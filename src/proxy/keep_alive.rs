@@ -140,36 +140,29 @@ impl KeptAlive {
 impl Exchange {
     async fn begin(self) -> Result<Relay, Bytes> {
         let upstream = &self.path.upstream;
-        let sent = upstream.send(&self.route, &self.request, self.body).await;
+        let record = &self.held.record;
+        let sent = upstream
+            .send(&self.route, &self.request, self.body, record)
+            .await;
         drop(self.share);
-        let refuse = |error| event(&in_words(error, self.dialect, &self.request));
+        let refuse = |error| {
+            record.note_failure(&error);
+            event(&in_words(error, self.dialect, &self.request))
+        };
         let response = sent.map_err(refuse)?;
         let idle_timeout = upstream.idle_timeout(&self.route);
         if !response.status().is_success() {
             let status = response.status();
             let said = refusal(response, idle_timeout).await;
-            return Err(match said {
-                Some(said) => event(&said),
-                None => refuse(GatewayError::UpstreamRefused { status }),
-            });
+            let refusal = refuse(GatewayError::UpstreamRefused { status });
+            return Err(said.map_or(refusal, |said| event(&said)));
         }
         if !is_event_stream(response.headers()) {
             let reason = "it answered a streamed request with no event stream".to_owned();
             return Err(refuse(GatewayError::UpstreamInvalidResponse { reason }));
         }
-        let Self {
-            request,
-            route,
-            held,
-            ..
-        } = self;
-        Ok(Relay::body_of(
-            response,
-            &request,
-            route,
-            idle_timeout,
-            held,
-        ))
+        let Self { route, held, .. } = self;
+        Ok(Relay::body_of(response, route, idle_timeout, held))
     }
 }
 

@@ -47,11 +47,14 @@ use self::{
 };
 use crate::{
     domain::{Name, Route},
-    endpoints::{resource_in, serve, unknown_url},
+    endpoints::{EndpointName, noting, resource_in, serve, unknown_url},
     error::GatewayError,
     settings::Origins,
     storage::Storage,
 };
+
+/// Where everything here is.
+const SCOPE: &str = "/v1";
 
 /// The scope `/v1`. It belongs to one worker, because `upstream` does.
 pub fn scope(
@@ -67,7 +70,10 @@ pub fn scope(
         limits,
         sse_keep_alive,
     };
-    let scope = web::scope("/v1").app_data(web::Data::new(path));
+    let scope = web::scope(SCOPE)
+        // What is answered before routing goes on was here.
+        .guard(noting(EndpointName::new(SCOPE)))
+        .app_data(web::Data::new(path));
     ENDPOINTS
         .iter()
         .fold(scope, |scope, endpoint| scope.service(forwarded(endpoint)))
@@ -79,7 +85,8 @@ pub fn scope(
 
 fn forwarded(endpoint: &'static Endpoint) -> Resource {
     let handler = move |path, request, body| forward(endpoint, path, request, body);
-    resource_in(endpoint.dialect, endpoint.path, "POST").route(web::post().to(handler))
+    let name = EndpointName::new(&format!("{SCOPE}{}", endpoint.path));
+    resource_in(endpoint.dialect, name, endpoint.path, "POST").route(web::post().to(handler))
 }
 
 /// The body for a provider that calls the model `model`: a door for `benches/` to what is private
@@ -89,7 +96,7 @@ fn forwarded(endpoint: &'static Endpoint) -> Resource {
 /// As a request with this body would be refused.
 #[doc(hidden)]
 pub fn replace_model(body: Bytes, model: &str) -> Result<impl MessageBody + use<>, GatewayError> {
-    Ok(json_request::parse(body, None)?.for_model(model))
+    Ok(json_request::parse(body, None)?.for_model(model).0)
 }
 
 /// What handling a request takes.

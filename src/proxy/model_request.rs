@@ -61,14 +61,16 @@ impl ModelRequest {
         self.is_streamed
     }
 
-    /// The body for a provider that knows the model as `provider_model`.
-    pub(super) fn for_model(self, provider_model: &str) -> RequestBody {
+    /// The body for a provider that knows the model as `provider_model`, and the model that the
+    /// caller asked for.
+    pub(super) fn for_model(self, provider_model: &str) -> (RequestBody, String) {
         if self.model == provider_model {
-            return RequestBody::from(self.body);
+            return (RequestBody::from(self.body), self.model);
         }
         let name = Bytes::from(self.spell(provider_model));
         let Range { start, end } = self.place;
-        RequestBody::from([self.body.slice(..start), name, self.body.slice(end..)])
+        let body = [self.body.slice(..start), name, self.body.slice(end..)];
+        (RequestBody::from(body), self.model)
     }
 
     fn spell(&self, model: &str) -> Vec<u8> {

@@ -1,5 +1,7 @@
 //! `GET /v1/models` and `GET /v1/models/{model}`: what callers may ask for, in OpenAI's form.
 
+use std::sync::Arc;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, Utc};
 use percent_encoding::percent_decode_str;
@@ -11,6 +13,7 @@ use crate::{
     domain::ProviderKind,
     endpoints::{Described, Operation},
     error::{Dialect, GatewayError},
+    record::Record,
 };
 
 /// The schemas that both operations speak of.
@@ -124,8 +127,13 @@ pub(super) async fn show(
 }
 
 /// The key comes in either header: Anthropic's SDK asks for models too.
-async fn authenticate(path: &DataPath, request: &HttpRequest) -> Result<Caller, GatewayError> {
-    Caller::authenticate(&path.storage, request.headers(), Dialect::Anthropic).await
+async fn authenticate(path: &DataPath, request: &HttpRequest) -> Result<(), GatewayError> {
+    let headers = request.headers();
+    let caller = Caller::authenticate(&path.storage, headers, Dialect::Anthropic).await?;
+    if let Some(record) = Record::of(request) {
+        record.note_key(Arc::clone(caller.key()));
+    }
+    Ok(())
 }
 
 /// All that follows `/v1/models/`, in which `/` may be written as it is or as `%2F`. The router's own

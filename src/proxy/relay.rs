@@ -3,6 +3,7 @@
 use std::{
     mem,
     pin::Pin,
+    rc::Rc,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -23,7 +24,11 @@ use futures_util::StreamExt;
 use tokio::time::Duration;
 
 use super::{headers, overload::Place, transport::TransportError};
-use crate::{domain::Route, idle_timer::IdleTimer, request_id::RequestId, server::InFlight};
+use crate::{
+    domain::Route,
+    idle_timer::IdleTimer,
+    record::{Outcome, Record},
+};
 
 /// The response for the caller: status, headers and body of the provider's.
 pub(super) fn relay(
@@ -36,7 +41,7 @@ pub(super) fn relay(
     let (status, mut headers, payload) = into_parts(response);
     let size = body_size(status, &headers, &payload);
     headers::retain_for_caller(&mut headers);
-    let body = Relay::new(payload, size, request, route, idle_timeout, held);
+    let body = Relay::new(payload, size, route, idle_timeout, held);
     respond(status, headers, body, request)
 }
 
@@ -69,17 +74,9 @@ pub(super) fn respond(
 
 /// What a request holds on to until its answer has ended.
 pub(super) struct Held {
-    _in_flight: Option<InFlight>,
-    _place: Place,
-}
-
-impl Held {
-    pub(super) fn new(request: &HttpRequest, place: Place) -> Self {
-        Self {
-            _in_flight: InFlight::take_from(request),
-            _place: place,
-        }
-    }
+    #[allow(dead_code, reason = "it is held, not read")]
+    pub(super) place: Place,
+    pub(super) record: Rc<Record>,
 }
 
 /// Takes a response apart without copying its headers.
@@ -115,8 +112,10 @@ pub(super) struct Relay {
     idle: IdleTimer,
     failure: Option<Broken>,
     route: Arc<Route>,
-    request_id: Option<RequestId>,
-    _held: Held,
+    /// Whether anything of it had to be waited for, and whether anything has come.
+    has_waited: bool,
+    has_begun: bool,
+    held: Held,
 }
 
 /// Why a body ends before its end. actix-web closes the connection for it, so that the caller sees
@@ -141,7 +140,6 @@ impl Relay {
     fn new(
         payload: Payload,
         size: BodySize,
-        request: &HttpRequest,
         route: Arc<Route>,
         idle_timeout: Duration,
         held: Held,
@@ -152,28 +150,28 @@ impl Relay {
             idle: IdleTimer::new(idle_timeout),
             failure: None,
             route,
-            request_id: RequestId::of(request),
-            _held: held,
+            has_waited: false,
+            has_begun: false,
+            held,
         }
     }
 
     /// The body of a response alone, to be put into another one.
     pub(super) fn body_of(
         response: ClientResponse,
-        request: &HttpRequest,
         route: Arc<Route>,
         idle_timeout: Duration,
         held: Held,
     ) -> Self {
         let (_, _, payload) = into_parts(response);
-        Self::new(
-            payload,
-            BodySize::Stream,
-            request,
-            route,
-            idle_timeout,
-            held,
-        )
+        Self::new(payload, BodySize::Stream, route, idle_timeout, held)
+    }
+
+    fn note_piece(&mut self) {
+        if !mem::replace(&mut self.has_begun, true) {
+            let is_at_once = !self.has_waited;
+            self.held.record.note_first_byte(is_at_once);
+        }
     }
 
     /// Logs the failure and lets go of the provider. The failure itself is handed on with the next
@@ -183,8 +181,12 @@ impl Relay {
             "provider {}, model {}: {failure} (request {})",
             self.route.provider_name,
             self.route.provider_model,
-            self.request_id.map(|id| id.to_string()).unwrap_or_default(),
+            self.held.record.id(),
         );
+        self.held.record.note_outcome(match failure {
+            Broken::Upstream(_) => Outcome::UpstreamCut,
+            Broken::Idle(_) => Outcome::Timeout,
+        });
         self.payload = Payload::None;
         self.failure = Some(failure);
         cx.waker().wake_by_ref();
@@ -210,14 +212,18 @@ impl MessageBody for Relay {
         match this.payload.poll_next_unpin(cx) {
             Poll::Ready(Some(Ok(piece))) => {
                 this.idle.stop();
+                this.note_piece();
                 Poll::Ready(Some(Ok(piece)))
             }
             Poll::Ready(Some(Err(error))) => this.fail(Broken::Upstream(error), cx),
             Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => match this.idle.poll(cx) {
-                Poll::Ready(limit) => this.fail(Broken::Idle(limit), cx),
-                Poll::Pending => Poll::Pending,
-            },
+            Poll::Pending => {
+                this.has_waited = true;
+                match this.idle.poll(cx) {
+                    Poll::Ready(limit) => this.fail(Broken::Idle(limit), cx),
+                    Poll::Pending => Poll::Pending,
+                }
+            }
         }
     }
 }

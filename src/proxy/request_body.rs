@@ -19,7 +19,7 @@ use actix_web::{
 use futures_util::StreamExt;
 
 use super::buffered_bytes::{BufferedBytes, Share};
-use crate::{error::GatewayError, idle_timer::IdleTimer};
+use crate::{error::GatewayError, idle_timer::IdleTimer, record::Record};
 
 /// awc copies each piece of a body into its write buffer, which grows to hold it and stays that
 /// large for the rest of the exchange.
@@ -48,6 +48,7 @@ pub(super) async fn collect(
     request: &HttpRequest,
     body: Payload,
     limits: &BodyLimits,
+    record: &Record,
 ) -> Result<(Bytes, Share), GatewayError> {
     GatewayError::refuse_websocket(request.headers())?;
     refuse_compressed(request)?;
@@ -58,7 +59,7 @@ pub(super) async fn collect(
     let mut share = limits.buffered.share();
     share.expect(declared.unwrap_or_default())?;
     let expected = declared.unwrap_or(limits.bytes);
-    let body = read(body, expected, limits, &mut share).await?;
+    let body = read(body, expected, limits, &mut share, record).await?;
     Ok((body, share))
 }
 
@@ -84,12 +85,14 @@ async fn read(
     expected: usize,
     limits: &BodyLimits,
     share: &mut Share,
+    record: &Record,
 ) -> Result<Bytes, GatewayError> {
     let mut first = Bytes::new();
     let mut buffer = Vec::new();
     let mut arrival = Arrival::new(limits.silence);
     while let Some(piece) = arrival.next_piece(&mut body).await? {
         let received = first.len() + buffer.len() + piece.len();
+        record.note_upload(received);
         if received > limits.bytes {
             return Err(too_large(limits));
         }
@@ -104,6 +107,9 @@ async fn read(
             buffer.extend_from_slice(&mem::take(&mut first));
             buffer.extend_from_slice(&piece);
         }
+    }
+    if let Some(since) = arrival.since {
+        record.note_upload_wait(since.elapsed());
     }
     // Most bodies arrive in one piece and are used where they are.
     Ok(if buffer.is_empty() {

@@ -1,6 +1,6 @@
 //! Sends a request to the provider of its model, over awc.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, rc::Rc, sync::Arc};
 
 use actix_web::{
     HttpRequest,
@@ -25,6 +25,7 @@ use super::{
 use crate::{
     domain::{KeyHeader, Route},
     error::GatewayError,
+    record::{Connection, Record},
     request_id::RequestId,
     settings::UpstreamSettings,
 };
@@ -89,13 +90,16 @@ impl Upstream {
         route: &Route,
         request: &HttpRequest,
         body: RequestBody,
+        record: &Rc<Record>,
     ) -> Result<ClientResponse, GatewayError> {
         let asked = Asked::by(request)?;
-        let sent = self.send_in_time(route, &asked, body).await;
-        sent.map_err(|error| {
-            error.log(route, RequestId::of(request));
-            error.into()
-        })
+        record.note_sending();
+        let sent = self.send_in_time(route, &asked, body, Some(record)).await;
+        sent.inspect(|response| record.note_head(response.headers()))
+            .map_err(|error| {
+                error.log(route, Some(record.id()));
+                error.into()
+            })
     }
 
     /// Sends a request of the gateway's own, without a body; `path` follows the base URL.
@@ -112,7 +116,7 @@ impl Upstream {
             headers: &HeaderMap::new(),
         };
         let sent = self
-            .send_in_time(route, &asked, RequestBody::default())
+            .send_in_time(route, &asked, RequestBody::default(), None)
             .await;
         sent.map_err(|error| {
             error.log(route, None);
@@ -125,11 +129,16 @@ impl Upstream {
         route: &Route,
         asked: &Asked<'_>,
         body: RequestBody,
+        record: Option<&Rc<Record>>,
     ) -> Result<ClientResponse, SendError> {
         let response_timeout = self.settings.response_timeout;
         let limit = route.timeouts.response.unwrap_or(response_timeout);
-        let attempts = self.attempt_twice(route, asked, body);
-        let attempts = transport::connecting_within(route.timeouts.connect, attempts);
+        let attempts = self.attempt_twice(route, asked, body, record);
+        let request = transport::Request {
+            connect_timeout: route.timeouts.connect,
+            observer: record.map(|record| Rc::clone(record) as _),
+        };
+        let attempts = transport::for_request(request, attempts);
         let late = |_| Err(SendError::TimedOut(limit));
         timeout(limit, attempts).await.unwrap_or_else(late)
     }
@@ -140,6 +149,7 @@ impl Upstream {
         route: &Route,
         asked: &Asked<'_>,
         body: RequestBody,
+        record: Option<&Rc<Record>>,
     ) -> Result<ClientResponse, SendError> {
         let clients = if route.base_url.is_tls() {
             &self.tls
@@ -150,11 +160,23 @@ impl Upstream {
         match first.send_body(body.clone()).await {
             Err(error) if self.settings.retry_stale && is_stale(&error) => {
                 log::debug!("provider {}: {error}; sending again", route.provider_name);
+                if let Some(record) = record {
+                    record.note_retry();
+                }
                 let second = prepare(&clients.fresh, route, asked)?;
                 Ok(second.force_close().send_body(body).await?)
             }
             outcome => Ok(outcome?),
         }
+    }
+}
+
+impl transport::Observer for Record {
+    fn connection_used(&self, is_reused: bool) {
+        self.note_connection(match is_reused {
+            true => Connection::Reused,
+            false => Connection::New,
+        });
     }
 }
 

@@ -23,11 +23,8 @@ use rustls::ServerConfig;
 use tokio::net::TcpStream;
 
 use self::connection::{ClientConnection, accept};
-pub use self::{
-    drain::Draining,
-    in_flight::{Exchanges, InFlight},
-    tls::Certificate,
-};
+pub(crate) use self::in_flight::InFlight;
+pub use self::{drain::Draining, tls::Certificate};
 use crate::settings::Settings;
 
 /// How actix-server names the listener in its log.

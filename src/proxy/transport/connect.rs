@@ -40,19 +40,41 @@ const LIFETIME: Duration = Duration::from_secs(60 * 60);
 const PROBE_AFTER: Duration = Duration::from_secs(45);
 
 tokio::task_local! {
-    /// The time limit for a connection that the present request opens, where it has one of its
-    /// own. awc has one client, and one connector, for all requests; the connector runs within
-    /// the request's own future.
-    static CONNECT_TIMEOUT: Duration;
+    /// The request that is being sent. awc has one client, and one connector, for all requests;
+    /// both they and their connections work within the request's own future.
+    static REQUEST: Request;
 }
 
-/// Runs a request, whose connections are opened within `limit` instead of the client's own time
-/// limit.
-pub async fn connecting_within<T>(limit: Option<Duration>, request: impl Future<Output = T>) -> T {
-    match limit {
-        Some(limit) => CONNECT_TIMEOUT.scope(limit, request).await,
-        None => request.await,
-    }
+/// What connections have to do with the request that they carry.
+#[derive(Clone)]
+pub struct Request {
+    /// The time limit for a connection that it opens, where it has one of its own.
+    pub connect_timeout: Option<Duration>,
+    /// Who is to know what becomes of it.
+    pub observer: Option<Rc<dyn Observer>>,
+}
+
+/// Is told what a connection does with its request.
+pub trait Observer {
+    /// A connection begins to carry it, and has carried others before or has not.
+    fn connection_used(&self, is_reused: bool);
+}
+
+/// Sends a request: `sending` is the future that does.
+pub fn for_request<T>(
+    request: Request,
+    sending: impl Future<Output = T>,
+) -> impl Future<Output = T> {
+    REQUEST.scope(request, sending)
+}
+
+/// A connection begins to carry the present request.
+pub(super) fn note_use(is_reused: bool) {
+    let _ = REQUEST.try_with(|request| {
+        if let Some(observer) = &request.observer {
+            observer.connection_used(is_reused);
+        }
+    });
 }
 
 /// How a client's connections are secured.
@@ -157,9 +179,8 @@ impl Connector {
 
     /// Name, TCP and TLS within one time limit.
     async fn open(&self, target: &ConnectInfo<Uri>) -> Result<Socket, TransportError> {
-        let limit = CONNECT_TIMEOUT
-            .try_with(|limit| *limit)
-            .unwrap_or(self.timeout);
+        let own = REQUEST.try_with(|request| request.connect_timeout);
+        let limit = own.ok().flatten().unwrap_or(self.timeout);
         let deadline = Instant::now() + limit;
         let step = Cell::new("resolving the name");
         let steps = async {

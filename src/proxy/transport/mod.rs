@@ -34,7 +34,7 @@ use self::{
     socket::Socket,
 };
 pub use self::{
-    connect::{Connector, Reuse, Scheme, client, connecting_within},
+    connect::{Connector, Observer, Request, Reuse, Scheme, client, for_request},
     error::{ConnectFailure, Failure, TransportError},
     reach::{OutOfReach, Reach},
     tls::{client_config, trusted_roots},
@@ -150,6 +150,7 @@ impl Transport {
             return Err(self.fail(Failure::BadRequest(reason), None));
         }
         self.requests += 1;
+        connect::note_use(self.requests > 1);
         self.sent = 0;
         self.sending = Sending::Open;
         self.unsent = VecDeque::new();

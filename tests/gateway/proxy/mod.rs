@@ -26,24 +26,24 @@ use crate::support::{
     provider::ScriptedProvider,
 };
 
-const PATH: &str = "/v1/chat/completions";
+pub(crate) const PATH: &str = "/v1/chat/completions";
 
 /// A request for the model `m` that needs no more.
-const BODY: &str = r#"{"model":"m"}"#;
+pub(crate) const BODY: &str = r#"{"model":"m"}"#;
 
 /// A gateway, a provider that serves the model `m`, and a caller's key.
-struct Scene {
-    gateway: TestGateway,
-    provider: ScriptedProvider,
-    key: String,
+pub(crate) struct Scene {
+    pub(crate) gateway: TestGateway,
+    pub(crate) provider: ScriptedProvider,
+    pub(crate) key: String,
 }
 
 impl Scene {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(&[]).await
     }
 
-    async fn start_with(settings: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
         let gateway = TestGateway::start_with(settings).await;
         let provider = ScriptedProvider::start().await;
         gateway.serve("m", &provider).await;
@@ -56,37 +56,37 @@ impl Scene {
     }
 
     /// A request by the caller.
-    fn request(&self, body: impl AsRef<[u8]>) -> Request {
+    pub(crate) fn request(&self, body: impl AsRef<[u8]>) -> Request {
         self.post(PATH).json(body)
     }
 
     /// A request by the caller that has no body yet.
-    fn post(&self, target: &str) -> Request {
+    pub(crate) fn post(&self, target: &str) -> Request {
         Request::post(target).bearer(&self.key)
     }
 
     /// Asks over a connection of its own.
-    async fn ask(&self, body: impl AsRef<[u8]>) -> Response {
+    pub(crate) async fn ask(&self, body: impl AsRef<[u8]>) -> Response {
         self.send(&self.request(body)).await
     }
 
-    async fn send(&self, request: &Request) -> Response {
+    pub(crate) async fn send(&self, request: &Request) -> Response {
         request.send_to(self.gateway.address()).await
     }
 
-    async fn connect(&self) -> RawClient {
+    pub(crate) async fn connect(&self) -> RawClient {
         RawClient::connect(self.gateway.address()).await
     }
 
     /// A connection on which the caller has asked for the model `m`.
-    async fn asking(&self) -> RawClient {
+    pub(crate) async fn asking(&self) -> RawClient {
         let mut client = self.connect().await;
         client.send(self.request(BODY).to_bytes()).await.unwrap();
         client
     }
 
     /// An admin call, which must succeed.
-    async fn admin(&self, method: &str, path: &str, body: Value) -> Value {
+    pub(crate) async fn admin(&self, method: &str, path: &str, body: Value) -> Value {
         let request = Request::new(method, path).bearer(ADMIN_KEY).value(&body);
         let response = self.send(&request).await;
         assert!(response.status() < 300, "{}", response.text());
@@ -97,7 +97,7 @@ impl Scene {
     }
 
     /// Makes the provider serve `name` as another of its models.
-    async fn map(&self, name: &str, provider_model_name: &str) {
+    pub(crate) async fn map(&self, name: &str, provider_model_name: &str) {
         let providers = self.admin("GET", "/admin/providers", json!(null)).await;
         let mapping = json!({
             "name": name,
@@ -108,7 +108,7 @@ impl Scene {
     }
 
     /// Stops the gateway and answers its whole log.
-    async fn stop(mut self) -> String {
+    pub(crate) async fn stop(mut self) -> String {
         self.gateway.ask_to_stop().await;
         assert!(self.gateway.ended().await, "{}", self.gateway.log());
         self.gateway.log()
