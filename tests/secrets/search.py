@@ -1,7 +1,7 @@
 """Looks for keys in all files of a folder, in every form in which they may have got there.
 
-search.py EVIDENCE     its file `keys` has a line for each: what it is, a tab, the key; its file `plain` has the names
-                       of storages without an encryption key, where providers' keys may stand
+search.py FOLDER     its file `keys` has a line for each: what it is, a tab, the key; its file `plain` has the names
+                     of storages without an encryption key, where providers' keys may stand
 
 Fails if one is found, or if nothing would have been found: a canary has to be in a dump of PostgreSQL, in one of
 Redis, in a file of SQLite's, in a log and in answers, and the hash of a user key where it is stored.

@@ -1,4 +1,4 @@
-//! What `tests/secrets` looks through. With `EVIDENCE` set to a folder, every key that a test sends or is
+//! What `tests/secrets` looks through. With `GATEWAY_TEST_EVIDENCE` set to a folder, every key that a test sends or is
 //! given is noted there, and gateways leave their logs and what they said to operators.
 
 use std::{
@@ -27,7 +27,7 @@ const MOST_READ: usize = 16 << 10;
 /// Where evidence is kept, if it is.
 pub(crate) fn folder() -> Option<&'static PathBuf> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let folder = FOLDER.get_or_init(|| env::var_os("EVIDENCE").map(PathBuf::from));
+    let folder = FOLDER.get_or_init(|| env::var_os("GATEWAY_TEST_EVIDENCE").map(PathBuf::from));
     folder.as_ref()
 }
 

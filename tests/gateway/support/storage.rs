@@ -1,7 +1,7 @@
 //! The storage of one test: a database, and with PostgreSQL a part of Redis, that no other test
 //! sees. `GATEWAY_TEST_STORAGE` says which kind: `sqlite` (the default) or `postgres`, which
 //! takes its servers from `DATABASE_URL` and `REDIS_URL`. With `GATEWAY_TEST_POOLER` set to the
-//! address of a pooler, PostgreSQL is reached through that. With `EVIDENCE` set to a folder, what it held in
+//! address of a pooler, PostgreSQL is reached through that. With `GATEWAY_TEST_EVIDENCE` set to a folder, what it held in
 //! the end is kept there, for `tests/secrets`.
 
 use std::{env, fs, path::PathBuf, thread};
@@ -253,7 +253,7 @@ async fn run(server: &str, statement: String) {
 
 impl Drop for TestStorage {
     fn drop(&mut self) {
-        if let Some(folder) = env::var_os("EVIDENCE")
+        if let Some(folder) = env::var_os("GATEWAY_TEST_EVIDENCE")
             && self.was_used()
             && !thread::panicking()
         {
