@@ -17,7 +17,7 @@ readonly ALL_STEPS=(
   format lint clippy docs
   test-sqlite test-postgres test-replicas test-servers test-faults test-docs
   scripts walkthrough-sqlite walkthrough-postgres clients-sqlite clients-postgres kubernetes operations secrets
-  strain soak bench drill
+  monitoring strain soak bench drill
 )
 
 format() { cargo fmt --check; }
@@ -84,13 +84,15 @@ clients_sqlite() { build_programs && tests/clients/run.sh sqlite; }
 
 clients_postgres() { build_programs && tests/clients/run.sh postgres; }
 
+monitoring() { build_programs && tests/monitoring/run.sh; }
+
 kubernetes() { build_programs && tests/kubernetes/run.sh; }
 
 # What docs/OPERATIONS.md has one type, and that the measuring of what it says works.
 operations() { build_programs && tests/operations/run.sh && scripts/sizing.sh --quick; }
 
 # Looks through what the steps before it left behind, if they were run along with it, and through its own.
-secrets() { build_programs && tests/secrets/run.sh && begin_evidence; }
+secrets() { build_programs && tests/secrets/run.sh && rm -rf "$EVIDENCE"; }
 
 # That the measuring works; figures of a debug build mean nothing.
 bench() {
@@ -154,10 +156,10 @@ forget_settings() {
 
 # What the step `secrets` looks through; see dev-lib.sh.
 begin_evidence() {
-  export GATEWAY_TEST_EVIDENCE=$ROOT/.dev/evidence
-  rm -rf "$GATEWAY_TEST_EVIDENCE"
+  export EVIDENCE=$ROOT/.dev/evidence
+  rm -rf "$EVIDENCE"
   mkdir -p "$ROOT/.dev"
-  mkdir -m 700 "$GATEWAY_TEST_EVIDENCE"
+  mkdir -m 700 "$EVIDENCE"
 }
 
 need_tools() {
@@ -195,7 +197,8 @@ in_step() {
 }
 
 needs_services() {
-  [[ $1 == *postgres || $1 == *replicas || $1 == *servers || $1 == kubernetes || $1 == operations || $1 == secrets ]]
+  [[ $1 == *postgres || $1 == *replicas || $1 == *servers || $1 == kubernetes || $1 == monitoring ||
+    $1 == operations || $1 == secrets ]]
 }
 
 # Those that were up before, a developer's, stay up.

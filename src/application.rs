@@ -59,13 +59,11 @@ pub struct Application {
 pub enum ApplicationError {
     /// Storage can't be used.
     Storage(StorageError),
-    /// An address can't be bound.
-    #[display("{variable}: can't listen on {address}: {source}")]
+    /// The address can't be bound, or the server failed.
+    #[display("{address}: {source}")]
     #[from(ignore)]
     Listen {
-        /// Whose address it is: `LISTEN_ADDR` or one of the others.
-        variable: &'static str,
-        /// The address.
+        /// `LISTEN_ADDR`
         address: SocketAddr,
         /// Why.
         source: io::Error,
@@ -93,12 +91,9 @@ impl Application {
     pub async fn build(settings: Settings) -> Result<Self, ApplicationError> {
         let certificate = settings.tls.as_ref().map(Certificate::load).transpose();
         let certificate = certificate.map_err(ApplicationError::Certificate)?;
-        let bind_to = |variable| move |address| bind(variable, address);
-        let listener = bind("LISTEN_ADDR", settings.listen_addr)?;
-        let admin_listener = settings.admin_listen_addr.map(bind_to("ADMIN_LISTEN_ADDR"));
-        let admin_listener = admin_listener.transpose()?;
-        let metrics_listener = settings.metrics_addr.map(bind_to("METRICS_ADDR"));
-        let metrics_listener = metrics_listener.transpose()?;
+        let listener = bind(settings.listen_addr)?;
+        let admin_listener = settings.admin_listen_addr.map(bind).transpose()?;
+        let metrics_listener = settings.metrics_addr.map(bind).transpose()?;
         let address = listener.local_addr()?;
         let admin_address = address_of(admin_listener.as_ref())?;
         let metrics_address = address_of(metrics_listener.as_ref())?;
@@ -249,12 +244,8 @@ fn log_choices(settings: &Settings) {
     }
 }
 
-fn bind(variable: &'static str, address: SocketAddr) -> Result<TcpListener, ApplicationError> {
-    TcpListener::bind(address).map_err(|source| ApplicationError::Listen {
-        variable,
-        address,
-        source,
-    })
+fn bind(address: SocketAddr) -> Result<TcpListener, ApplicationError> {
+    TcpListener::bind(address).map_err(|source| ApplicationError::Listen { address, source })
 }
 
 fn address_of(listener: Option<&TcpListener>) -> io::Result<Option<SocketAddr>> {

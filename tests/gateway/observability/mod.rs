@@ -2,6 +2,7 @@
 
 mod access_log;
 mod caches;
+mod exposition;
 mod ids;
 mod lines;
 mod metrics;
