@@ -74,10 +74,11 @@ def alert_queries():
 
 @dataclass(frozen=True)
 class Selector:
-    """A metric, and the labels that a query expects it to have."""
+    """A metric, the labels that a query expects it to have, and the words that it compares them with."""
 
     metric: str
     labels: frozenset
+    words: frozenset
 
 
 def children(node):
@@ -91,7 +92,8 @@ def selectors(node, labels=frozenset()):
     """All of a query. What is summed by a label has to have it."""
     if isinstance(node, promql_parser.VectorSelector):
         matched = {matcher.name for matcher in node.matchers.matchers}
-        yield Selector(node.name, labels | matched)
+        values = {value for matcher in node.matchers.matchers for value in matcher.value.split("|")}
+        yield Selector(node.name, labels | matched, {value for value in values if re.fullmatch("[a-z_]+", value)})
         return
     modifier = getattr(node, "modifier", None)
     if isinstance(node, promql_parser.AggregateExpr) and modifier is not None:

@@ -46,6 +46,14 @@ def test_what_is_rarely_true_can_be_asked(prometheus, query):
     prometheus.query(query.expression)
 
 
+@pytest.mark.parametrize("query", EVERYTHING, ids=name)
+def test_labels_are_compared_with_words_that_the_document_has(query):
+    document = (ROOT / "docs/OBSERVABILITY.md").read_text(encoding="utf-8")
+    for selector in selectors_of(query):
+        for word in selector.words:
+            assert f"`{word}`" in document, f"{selector.metric} has no {word}"
+
+
 def test_variables_are_filled_from_metrics_that_exist(prometheus):
     for variable in dashboard()["templating"]["list"]:
         if variable["type"] != "query":
