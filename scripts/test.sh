@@ -16,8 +16,8 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/dev-lib.sh"
 readonly ALL_STEPS=(
   format lint clippy docs
   test-sqlite test-postgres test-replicas test-servers test-faults test-docs
-  scripts walkthrough-sqlite walkthrough-postgres clients-sqlite clients-postgres kubernetes operations secrets
-  monitoring strain soak bench drill
+  scripts walkthrough-sqlite walkthrough-postgres clients-sqlite clients-postgres openapi
+  kubernetes operations secrets monitoring strain soak bench drill
 )
 
 format() { cargo fmt --check; }
@@ -93,6 +93,9 @@ operations() { build_programs && tests/operations/run.sh && scripts/sizing.sh --
 
 # Looks through what the steps before it left behind, if they were run along with it, and through its own.
 secrets() { build_programs && tests/secrets/run.sh && rm -rf "$EVIDENCE"; }
+
+# The API's description: its form, the page that shows it, and what can be made of it on a running gateway.
+openapi() { build_programs && tests/openapi/run.sh; }
 
 # That the measuring works; figures of a debug build mean nothing.
 bench() {

@@ -141,6 +141,8 @@ pub(crate) struct Described {
     pub(crate) refusals: Vec<GatewayError>,
     /// How these look.
     pub(crate) dialect: Dialect,
+    /// Whether a provider may answer instead, with any status and whatever body.
+    pub(crate) is_relayed: bool,
 }
 
 impl Operation {
@@ -152,6 +154,7 @@ impl Operation {
             method: self.method,
             refusals,
             dialect: Dialect::OpenAi,
+            is_relayed: false,
         }
     }
 }

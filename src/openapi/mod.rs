@@ -22,6 +22,7 @@ use utoipa::{
     },
 };
 
+use self::refusals::Form;
 use crate::{
     admin,
     domain::{BaseUrl, FixedHeaders, Name, ProviderKind, Secret, Timeouts},
@@ -142,8 +143,16 @@ fn add(paths: &mut Paths, described: Described) {
         mut about,
         refusals,
         dialect,
+        is_relayed,
     } = described;
-    refusals::add(&mut about, refusals, dialect);
+    refusals::add(
+        &mut about,
+        refusals,
+        &Form {
+            dialect,
+            is_relayed,
+        },
+    );
     name_request_ids(&mut about);
     about.tags = Some(vec![tag(&path, dialect).to_owned()]);
     about.security = security(&path, dialect);

@@ -9,21 +9,29 @@ use actix_web::{
 };
 use serde_json::Value;
 use utoipa::openapi::{
-    Content, Header, Ref, RefOr, Response,
+    Content, Header, ObjectBuilder, Ref, RefOr, Response,
     content::ContentBuilder,
     example::{Example, ExampleBuilder},
     header::HeaderBuilder,
     path::Operation,
+    schema::{AnyOfBuilder, Schema, SchemaType},
 };
 
 use crate::error::{Dialect, GatewayError, Refusal};
 
+/// What the body of a refusal can look like.
+pub(super) struct Form {
+    pub(super) dialect: Dialect,
+    /// Whether a provider may answer with the same status.
+    pub(super) is_relayed: bool,
+}
+
 /// Adds the responses for `refusals` to those that the operation has. A status that it has already
 /// keeps its description.
-pub(super) fn add(operation: &mut Operation, refusals: Vec<GatewayError>, dialect: Dialect) {
+pub(super) fn add(operation: &mut Operation, refusals: Vec<GatewayError>, form: &Form) {
     let mut groups = BTreeMap::<String, Vec<Refused>>::new();
     for refusal in refusals {
-        let refused = Refused::new(refusal, dialect);
+        let refused = Refused::new(refusal, form.dialect);
         groups.entry(refused.status()).or_default().push(refused);
     }
     for (status, group) in groups {
@@ -32,7 +40,7 @@ pub(super) fn add(operation: &mut Operation, refusals: Vec<GatewayError>, dialec
             .entry(status)
             .or_insert_with(|| RefOr::T(Response::new(describe(&group))));
         if let RefOr::T(response) = present {
-            complete(response, group, dialect);
+            complete(response, group, form);
         }
     }
 }
@@ -76,7 +84,7 @@ fn describe(group: &[Refused]) -> String {
     format!("{}: {}.", reason.unwrap_or_default(), codes.join(", "))
 }
 
-fn complete(response: &mut Response, group: Vec<Refused>, dialect: Dialect) {
+fn complete(response: &mut Response, group: Vec<Refused>, form: &Form) {
     for refused in &group {
         response.headers.extend(headers(refused.response.headers()));
     }
@@ -87,19 +95,32 @@ fn complete(response: &mut Response, group: Vec<Refused>, dialect: Dialect) {
             .entry(code)
             .or_insert_with(|| refused.into_example());
     }
-    let content = content(examples, dialect);
+    if form.is_relayed {
+        let anything = Content::default();
+        response.content.insert("*/*".to_owned(), anything.into());
+    }
+    let content = content(examples, form);
     response
         .content
         .insert("application/json".to_owned(), content.into());
 }
 
-fn content(examples: BTreeMap<String, Example>, dialect: Dialect) -> Content {
-    let schema = match dialect {
+fn content(examples: BTreeMap<String, Example>, form: &Form) -> Content {
+    let own = Ref::from_schema_name(match form.dialect {
         Dialect::OpenAi => "Error",
         Dialect::Anthropic => "AnthropicError",
+    });
+    let providers = ObjectBuilder::new()
+        .schema_type(SchemaType::any())
+        .description(Some(
+            "Whatever the provider says, where it is the provider that answers so.",
+        ));
+    let schema: RefOr<Schema> = match form.is_relayed {
+        true => AnyOfBuilder::new().item(own).item(providers).into(),
+        false => own.into(),
     };
     ContentBuilder::new()
-        .schema(Some(Ref::from_schema_name(schema)))
+        .schema(Some(schema))
         .examples_from_iter(examples)
         .build()
 }

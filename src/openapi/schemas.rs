@@ -23,7 +23,7 @@ const HEADER_NAME: &str = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$";
 const HEADER_VALUE: &str = r"^[ \t]*[!-~]([ -~]*[!-~])?[ \t]*$";
 /// Visible ASCII, or nothing.
 const SECRET: &str = r"^[!-~]*$";
-const DURATION: &str = r"^[0-9]+(ms|s|m|h)?$";
+const DURATION: &str = r"^0*[1-9][0-9]*(ms|s|m|h)?$";
 
 fn text() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)

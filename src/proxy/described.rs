@@ -50,6 +50,7 @@ fn describe(endpoint: &Endpoint) -> Described {
         about: about(endpoint),
         refusals: refusals(endpoint),
         dialect: endpoint.dialect,
+        is_relayed: true,
     }
 }
 
@@ -64,9 +65,8 @@ fn about(endpoint: &Endpoint) -> Operation {
         .request_body(Some(request_body(endpoint)))
         .response("200", answer("The provider's answer, byte for byte, as it arrives."))
         .response("default", answer(
-            "Any other answer of the provider's: status, headers and body are relayed as they are. That goes \
-             for the statuses below too: their bodies are described as they are where the gateway itself \
-             refuses.",
+            "Any other answer of the provider's: status, headers and body are relayed as they are. The \
+             statuses that are listed are those that the gateway itself answers with, too.",
         ))
         .build()
 }
