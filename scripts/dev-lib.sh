@@ -172,19 +172,19 @@ sibling_database() {
   printf '%s/%s%s\n' "${address%/*}" "$2" "$query"
 }
 
-# With EVIDENCE set to a folder, gateways log all that they can, and what they leave behind is kept
+# With GATEWAY_TEST_EVIDENCE set to a folder, gateways log all that they can, and what they leave behind is kept
 # there with every key that was used: tests/secrets/ looks for these in all of it.
 
 # used_key WHAT KEY: a secret that must be found nowhere.
 used_key() {
-  [[ -z ${EVIDENCE-} ]] || printf '%s\t%s\n' "$1" "$2" >>"$EVIDENCE/keys"
+  [[ -z ${GATEWAY_TEST_EVIDENCE-} ]] || printf '%s\t%s\n' "$1" "$2" >>"$GATEWAY_TEST_EVIDENCE/keys"
 }
 
 # keep_evidence FOLDER: the logs and SQLite's files that are there.
 keep_evidence() {
   local file kept
-  [[ -n ${EVIDENCE-} ]] || return 0
-  kept=$(mktemp -d "$EVIDENCE/${0##*/}.XXXXXX")
+  [[ -n ${GATEWAY_TEST_EVIDENCE-} ]] || return 0
+  kept=$(mktemp -d "$GATEWAY_TEST_EVIDENCE/${0##*/}.XXXXXX")
   for file in "$1"/*.log "$1"/*.db "$1"/*.db-*; do
     [[ ! -f $file ]] || cp "$file" "$kept/"
   done
@@ -212,7 +212,7 @@ start_gateway() {
   ENCRYPTION_KEY=${ENCRYPTION_KEY:-$(head -c 32 /dev/urandom | base64)}
   used_key 'admin key' "$ADMIN_KEY"
   used_key 'encryption key' "$ENCRYPTION_KEY"
-  [[ -z ${EVIDENCE-} ]] || level=trace
+  [[ -z ${GATEWAY_TEST_EVIDENCE-} ]] || level=trace
   (
     cd "$folder" || exit
     exec env ADMIN_KEY="$ADMIN_KEY" ENCRYPTION_KEY="$ENCRYPTION_KEY" DATABASE_URL="$GATEWAY_DATABASE" REDIS_URL="$redis" \

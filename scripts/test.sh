@@ -92,7 +92,7 @@ kubernetes() { build_programs && tests/kubernetes/run.sh; }
 operations() { build_programs && tests/operations/run.sh && scripts/sizing.sh --quick; }
 
 # Looks through what the steps before it left behind, if they were run along with it, and through its own.
-secrets() { build_programs && tests/secrets/run.sh && rm -rf "$EVIDENCE"; }
+secrets() { build_programs && tests/secrets/run.sh && begin_evidence; }
 
 # The API's description: its form, the page that shows it, and what can be made of it on a running gateway.
 openapi() { build_programs && tests/openapi/run.sh; }
@@ -159,10 +159,10 @@ forget_settings() {
 
 # What the step `secrets` looks through; see dev-lib.sh.
 begin_evidence() {
-  export EVIDENCE=$ROOT/.dev/evidence
-  rm -rf "$EVIDENCE"
+  export GATEWAY_TEST_EVIDENCE=$ROOT/.dev/evidence
+  rm -rf "$GATEWAY_TEST_EVIDENCE"
   mkdir -p "$ROOT/.dev"
-  mkdir -m 700 "$EVIDENCE"
+  mkdir -m 700 "$GATEWAY_TEST_EVIDENCE"
 }
 
 need_tools() {

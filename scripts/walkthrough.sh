@@ -68,7 +68,7 @@ run_blocks() {
   sed -e "s/127\.0\.0\.1:8080/${GATEWAY_URL#http://}/g" -e "s/127\.0\.0\.1:9000/${MOCK_URL#http://}/g" \
     "$WORK/script" >"$WORK/script.here"
   # shellcheck disable=SC2016  # the walk-through's own variable
-  [[ -z ${EVIDENCE-} ]] || printf '%s\n' 'printf "user key\t%s\n" "$KEY" >>"$EVIDENCE/keys"' >>"$WORK/script.here"
+  [[ -z ${GATEWAY_TEST_EVIDENCE-} ]] || printf '%s\n' 'printf "user key\t%s\n" "$KEY" >>"$GATEWAY_TEST_EVIDENCE/keys"' >>"$WORK/script.here"
   (
     unset ADMIN_KEY GATEWAY_URL
     cd "$ROOT"

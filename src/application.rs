@@ -59,11 +59,13 @@ pub struct Application {
 pub enum ApplicationError {
     /// Storage can't be used.
     Storage(StorageError),
-    /// The address can't be bound, or the server failed.
-    #[display("{address}: {source}")]
+    /// An address can't be bound.
+    #[display("{variable}: can't listen on {address}: {source}")]
     #[from(ignore)]
     Listen {
-        /// `LISTEN_ADDR`
+        /// Whose address it is: `LISTEN_ADDR` or one of the others.
+        variable: &'static str,
+        /// The address.
         address: SocketAddr,
         /// Why.
         source: io::Error,
@@ -91,9 +93,12 @@ impl Application {
     pub async fn build(settings: Settings) -> Result<Self, ApplicationError> {
         let certificate = settings.tls.as_ref().map(Certificate::load).transpose();
         let certificate = certificate.map_err(ApplicationError::Certificate)?;
-        let listener = bind(settings.listen_addr)?;
-        let admin_listener = settings.admin_listen_addr.map(bind).transpose()?;
-        let metrics_listener = settings.metrics_addr.map(bind).transpose()?;
+        let bind_to = |variable| move |address| bind(variable, address);
+        let listener = bind("LISTEN_ADDR", settings.listen_addr)?;
+        let admin_listener = settings.admin_listen_addr.map(bind_to("ADMIN_LISTEN_ADDR"));
+        let admin_listener = admin_listener.transpose()?;
+        let metrics_listener = settings.metrics_addr.map(bind_to("METRICS_ADDR"));
+        let metrics_listener = metrics_listener.transpose()?;
         let address = listener.local_addr()?;
         let admin_address = address_of(admin_listener.as_ref())?;
         let metrics_address = address_of(metrics_listener.as_ref())?;
@@ -244,8 +249,12 @@ fn log_choices(settings: &Settings) {
     }
 }
 
-fn bind(address: SocketAddr) -> Result<TcpListener, ApplicationError> {
-    TcpListener::bind(address).map_err(|source| ApplicationError::Listen { address, source })
+fn bind(variable: &'static str, address: SocketAddr) -> Result<TcpListener, ApplicationError> {
+    TcpListener::bind(address).map_err(|source| ApplicationError::Listen {
+        variable,
+        address,
+        source,
+    })
 }
 
 fn address_of(listener: Option<&TcpListener>) -> io::Result<Option<SocketAddr>> {

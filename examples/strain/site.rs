@@ -44,8 +44,9 @@ impl Gateway {
                 ("LISTEN_ADDR", "127.0.0.1:0"),
                 ("DRAIN_DELAY", "0"),
                 ("WORKERS", "2"),
-                // A line for each broken answer would be most of the work.
-                ("RUST_LOG", "info,llm_gateway::proxy=error"),
+                // A line for each request, and another for each broken answer, would be most of the
+                // work.
+                ("RUST_LOG", "info,access=off,llm_gateway::proxy=error"),
             ])
             .envs(settings.iter().copied())
             .stdin(Stdio::null())

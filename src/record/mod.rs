@@ -202,11 +202,14 @@ impl Record {
     }
 
     /// The first byte of the provider's answer is there. `is_at_once` says that nobody had to wait
-    /// for it since the head was passed on, which spares a look at the clock.
+    /// for it since its head came, which spares a look at the clock.
     pub(crate) fn note_first_byte(&self, is_at_once: bool) {
-        let answered = self.answered.get().filter(|_| is_at_once);
-        self.first_byte
-            .set(Some(answered.unwrap_or_else(Instant::now)));
+        // An answer that began before its provider's was passed on earlier.
+        let passed_on = self.answered.get().max(self.head.get());
+        let now = passed_on
+            .filter(|_| is_at_once)
+            .unwrap_or_else(Instant::now);
+        self.first_byte.set(Some(now));
     }
 
     /// The exchange fails, and this is why, however it goes on.

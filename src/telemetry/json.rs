@@ -12,7 +12,7 @@ use log::{
 };
 use serde::Serializer as _;
 
-use super::write_number;
+use super::{write_bool, write_number};
 
 /// Writes a line.
 pub(super) fn write(
@@ -63,8 +63,7 @@ impl<'v> VisitValue<'v> for Fields<'_> {
     }
 
     fn visit_bool(&mut self, value: bool) -> Result<(), Error> {
-        let text: &[u8] = if value { b"true" } else { b"false" };
-        self.0.extend_from_slice(text);
+        write_bool(self.0, value);
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use log::{
     kv::{Error, Key, Value, VisitSource, VisitValue},
 };
 
-use super::{padded, write_number};
+use super::{padded, write_bool, write_number};
 
 /// Writes a line. Whatever its parts contain, it stays one line, and no part looks like another.
 pub(super) fn write(
@@ -53,6 +53,11 @@ impl<'v> VisitValue<'v> for Fields<'_> {
         Ok(())
     }
 
+    fn visit_bool(&mut self, value: bool) -> Result<(), Error> {
+        write_bool(self.0, value);
+        Ok(())
+    }
+
     fn visit_str(&mut self, value: &str) -> Result<(), Error> {
         if is_plain(value) {
             self.0.extend_from_slice(value.as_bytes());
@@ -69,9 +74,19 @@ impl<'v> VisitValue<'v> for Fields<'_> {
 
 /// Whether a value needs no quotes.
 fn is_plain(value: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=');
-    !value.is_empty() && value.bytes().all(is_plain)
+    !value.is_empty() && value.bytes().all(|byte| PLAIN[usize::from(byte)])
 }
+
+/// By byte: most values are looked at for nothing, so it had better be quick.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        plain[byte as usize] = !matches!(byte, b'"' | b'\\' | b'=');
+        byte += 1;
+    }
+    plain
+};
 
 fn write_escaped(line: &mut Vec<u8>, text: &str) {
     Escaped::new(line).push(text);

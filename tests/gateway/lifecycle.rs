@@ -394,12 +394,19 @@ async fn the_health_check_tells_by_its_exit_code() {
 async fn an_address_in_use_ends_the_start_with_one_line() {
     let gateway = TestGateway::start().await;
     let address = gateway.address().to_string();
-    let environment = [("ADMIN_KEY", ADMIN_KEY), ("LISTEN_ADDR", address.as_str())];
-    let refused = run(&[], &environment).await;
-    assert!(!refused.status.success());
-    let problem = text(&refused.stderr);
-    assert!(problem.contains(&address), "{problem}");
-    assert!(!problem.contains("panicked"), "{problem}");
+    for variable in ["LISTEN_ADDR", "ADMIN_LISTEN_ADDR", "METRICS_ADDR"] {
+        let environment = [
+            ("ADMIN_KEY", ADMIN_KEY),
+            ("LISTEN_ADDR", "127.0.0.1:0"),
+            (variable, address.as_str()),
+        ];
+        let refused = run(&[], &environment).await;
+        assert!(!refused.status.success());
+        let problem = text(&refused.stderr);
+        let says = format!("{variable}: can't listen on {address}");
+        assert!(problem.starts_with(&says), "{problem}");
+        assert_eq!(problem.lines().count(), 1, "{problem}");
+    }
 }
 
 #[actix_web::test]

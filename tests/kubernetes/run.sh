@@ -49,13 +49,12 @@ what_the_image_is_built_of_suffices() {
     die "docker/Dockerfile does not copy all that the program is built of"
 }
 
-# render FOLDER: into WORK/FOLDER.yaml, checked. The operator's own kind is no part of Kubernetes: pytest
-# looks at that one.
+# render FOLDER: into WORK/FOLDER.yaml, checked.
 render() {
   local version
   "$VENV/bin/kubectl" kustomize "$ROOT/docker/kubernetes/$1" >"$WORK/$1.yaml"
   for version in "$OLDEST" "$NEWEST"; do
-    "$VENV/bin/python" "$HERE/validate.py" "$version" "$WORK/$1.yaml" ||
+    "$VENV/bin/kubernetes-validate" --strict --quiet --kubernetes-version "$version" "$WORK/$1.yaml" ||
       die "docker/kubernetes/$1 does not suit Kubernetes $version"
   done
 }

@@ -53,11 +53,10 @@ def test_operators_have_a_port_that_programs_do_not_reach(manifests):
 def test_prometheus_finds_the_port_that_it_may_ask(manifests):
     annotations = manifests.pod["metadata"]["annotations"]
     assert int(annotations["prometheus.io/port"]) == manifests.ports["metrics"]
-    for monitor in manifests.all("PodMonitor"):
-        (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
-        assert (endpoint["port"], endpoint["path"]) == ("metrics", "/metrics")
-        assert monitor["spec"]["selector"]["matchLabels"] == manifests.pod["metadata"]["labels"]
-    assert len(manifests.all("PodMonitor")) == (manifests.folder == "example")
+    (monitor,) = read_yaml(ROOT / "docker/kubernetes/prometheus-operator/pod-monitor.yaml")
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    assert (endpoint["port"], endpoint["path"]) == ("metrics", "/metrics")
+    assert monitor["spec"]["selector"]["matchLabels"] == manifests.pod["metadata"]["labels"]
 
 
 def test_everything_is_about_the_same_pods(manifests):
@@ -133,9 +132,11 @@ def test_the_image_is_what_the_manifests_take_it_for(manifests):
     assert {"command", "args"}.isdisjoint(manifests.container), "the image's entry point serves"
 
 
-def test_compose_waits_for_the_gateway_to_stop(defaults):
+def test_compose_gives_the_gateway_time_to_stop_and_no_rights(defaults):
     (compose,) = read_yaml(ROOT / "docker/compose.yml")
-    grace = seconds(compose["services"]["gateway"]["stop_grace_period"])
+    gateway = compose["services"]["gateway"]
+    assert (gateway["read_only"], gateway["cap_drop"]) == (True, ["ALL"])
+    grace = seconds(gateway["stop_grace_period"])
     assert grace > seconds(defaults["DRAIN_DELAY"]) + seconds(defaults["SHUTDOWN_TIMEOUT"])
 
 

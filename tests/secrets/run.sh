@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # That no key is found in what a gateway leaves behind.
 #
-#   tests/secrets/run.sh     with EVIDENCE set, what earlier tests kept there is looked through too
+#   tests/secrets/run.sh     with GATEWAY_TEST_EVIDENCE set, what earlier tests kept there is looked through too
 #
 # Starts a gateway on SQLite and one on PostgreSQL and Redis, which log all that they and their libraries
 # can (RUST_LOG=trace), and uses keys of every kind in every way, right and wrong (use_keys.py). Then
@@ -38,14 +38,14 @@ main() {
   trap 'exit 130' INT
   trap 'exit 143' TERM
   umask 077
-  export EVIDENCE=${EVIDENCE:-$WORK/evidence}
-  mkdir -p "$EVIDENCE"
+  export GATEWAY_TEST_EVIDENCE=${GATEWAY_TEST_EVIDENCE:-$WORK/evidence}
+  mkdir -p "$GATEWAY_TEST_EVIDENCE"
   make_venv "$VENV" redis==8.1.0
   start_mock_provider "$WORK"
   use_keys_on sqlite
   use_keys_on postgres
   dump_servers
-  "$VENV/bin/python" "$HERE/search.py" "$EVIDENCE"
+  "$VENV/bin/python" "$HERE/search.py" "$GATEWAY_TEST_EVIDENCE"
 }
 
 # use_keys_on STORAGE
@@ -80,10 +80,10 @@ replace_encryption_key() {
 dump_servers() {
   local file
   need pg_dump postgresql-client
-  mkdir "$EVIDENCE/servers"
-  "$VENV/bin/python" "$HERE/dump.py" "$EVIDENCE/servers"
+  mkdir "$GATEWAY_TEST_EVIDENCE/servers"
+  "$VENV/bin/python" "$HERE/dump.py" "$GATEWAY_TEST_EVIDENCE/servers"
   for file in "$ROOT/.dev/postgres/log" "$ROOT/.dev/redis/log"; do
-    [[ ! -r $file ]] || cp "$file" "$EVIDENCE/servers/$(basename "$(dirname "$file")").log"
+    [[ ! -r $file ]] || cp "$file" "$GATEWAY_TEST_EVIDENCE/servers/$(basename "$(dirname "$file")").log"
   done
 }
 

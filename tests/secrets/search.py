@@ -1,6 +1,7 @@
 """Looks for keys in all files of a folder, in every form in which they may have got there.
 
-search.py EVIDENCE     its file `keys` has a line for each: what it is, a tab, the key
+search.py FOLDER     its file `keys` has a line for each: what it is, a tab, the key; its file `plain` has the names
+                     of storages without an encryption key, where providers' keys may stand
 
 Fails if one is found, or if nothing would have been found: a canary has to be in a dump of PostgreSQL, in one of
 Redis, in a file of SQLite's, in a log and in answers, and the hash of a user key where it is stored.
@@ -25,7 +26,8 @@ PLACES = {
     "a gateway's log": r"gateway\.log$",
     "answers of the admin API": r"answers\.log$",
 }
-STORES = r"\.sql$|redis\.dump$|\.db(-wal|-shm)?$"
+# Where hashes of user keys belong; `.stored` is what the Rust suites kept.
+STORES = r"\.sql$|redis\.dump$|\.db(-wal|-shm)?$|\.stored$"
 
 
 def forms(key):
@@ -98,15 +100,20 @@ def main(folder):
         if "user key" in what
     }
     marks = {canary: ("canary", "plain") for canary in canaries}
+    plain = folder / "plain"
+    plain = set(plain.read_text(encoding="utf-8").split()) if plain.exists() else set()
     leaks, seen, stored = {}, {place: 0 for place in PLACES}, 0
-    for file, match in grep(look_for | hashes | marks, folder):
+    everything = look_for | hashes | marks
+    for file, match in grep(everything, folder):
         if match in marks:
             for place, files in PLACES.items():
                 seen[place] += bool(re.search(files, file))
         elif match in hashes and re.search(STORES, file):
             stored += 1
         else:
-            what, form = (look_for | hashes)[match]
+            what, form = everything[match]
+            if what == "provider key" and Path(file).stem in plain:
+                continue
             leaks.setdefault((what, form, str(Path(file).relative_to(folder))), match)
     for (what, form, file), match in sorted(leaks.items()):
         print(f"FOUND: {what} ({form}) in {file}: {match[:4]}…", file=sys.stderr)
@@ -117,7 +124,7 @@ def main(folder):
         print("no hash of a user key is stored, so this is no dump", file=sys.stderr)
     if leaks or not all(seen.values()) or not stored:
         raise SystemExit(1)
-    files = [file for file in folder.rglob("*") if file.is_file() and file.name != "keys"]
+    files = [file for file in folder.rglob("*") if file.is_file() and file.name not in ("keys", "plain")]
     size = sum(file.stat().st_size for file in files) >> 20
     print(f"{len(keys)} keys, {len(look_for)} forms: none in {len(files)} files, {size} MiB")
     print("found, as it should be:", ", ".join(f"canary in {place} {n}×" for place, n in seen.items()))

@@ -3,7 +3,7 @@
 use_keys.py GATEWAY_URL PROVIDER_URL     prints the answers of the admin API
 use_keys.py --again GATEWAY_URL          asks once more for all that the gateway tells of itself
 
-Each key is noted in $EVIDENCE/keys; so is a canary: a text of no secrecy, which takes the ways of a key and must be found.
+Each key is noted in $GATEWAY_TEST_EVIDENCE/keys; so is a canary: a text of no secrecy, which takes the ways of a key and must be found.
 Takes ADMIN_KEY and ADMIN_KEY_PREVIOUS from the environment.
 """
 
@@ -25,7 +25,7 @@ CHAT = {"model": "mock", "messages": [{"role": "user", "content": "Hello!"}]}
 
 
 def used(what, key):
-    with open(os.path.join(os.environ["EVIDENCE"], "keys"), "a", encoding="utf-8") as keys:
+    with open(os.path.join(os.environ["GATEWAY_TEST_EVIDENCE"], "keys"), "a", encoding="utf-8") as keys:
         keys.write(f"{what}\t{key}\n")
     return key
 

@@ -9,7 +9,7 @@ use crate::{
         client::{Request, Response},
         dead_ends::RefusingAddress,
         gateway::{ADMIN_KEY, TestGateway},
-        script::{Answer, Ending},
+        script::{Answer, Ending, STREAM_HEAD},
     },
 };
 
@@ -252,6 +252,26 @@ async fn a_failure_in_a_stream_that_began_before_its_provider_shows_too() {
     let line = line(&scene, format, &response).await;
     assert_eq!(line.get("outcome"), "complete");
     assert!(line.number("first_byte_us") <= line.number("duration_us"));
+}
+
+#[actix_rt::test]
+async fn the_first_byte_is_the_provider_s_and_no_comment() {
+    let format = Format::Text;
+    let scene = start(format, &[("SSE_KEEPALIVE", "20ms")]).await;
+    let (answer, feed) = Answer::live();
+    scene.provider.next(answer);
+    let mut client = scene.connect().await;
+    let request = scene.request(STREAMED);
+    client.send(request.to_bytes()).await.unwrap();
+    let head = client.read_head().await.unwrap();
+    assert_eq!(client.next_data().await, b": keep-alive\n\n");
+    feed.send(format!("{STREAM_HEAD}7\r\ndata: 1\r\n"));
+    feed.end_chunks();
+    let response = client.read_rest(head).await;
+    let line = line(&scene, format, &response).await;
+    // That is when the first comment came.
+    assert!(line.number("first_byte_us") >= 20_000, "{line:?}");
+    assert!(line.number("overhead_us") <= line.number("duration_us"));
 }
 
 #[actix_rt::test]

@@ -2,7 +2,6 @@
 
 mod access_log;
 mod caches;
-mod exposition;
 mod ids;
 mod lines;
 mod metrics;

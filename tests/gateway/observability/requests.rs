@@ -1,36 +1,37 @@
 //! What is counted of requests.
 
+use std::collections::BTreeSet;
+
 use futures_util::future::join_all;
 use serde_json::json;
 
-use super::{
-    exposition::Scrape,
-    lines::{Format, access_lines, line_of_outcome},
-};
+use super::lines::{Format, access_lines, line_of_outcome};
 use crate::{
     proxy::{BODY, PATH, Scene},
     support::{
         client::{RawClient, Request},
         dead_ends::RefusingAddress,
         gateway::{ADMIN_KEY, TestGateway},
+        scrape::Scrape,
         script::{Answer, Ending},
     },
 };
 
 const REQUESTS: &str = "llm_gateway_requests_total";
 
-async fn scrape(gateway: &TestGateway) -> Scrape {
-    let request = Request::get("/metrics").bearer(ADMIN_KEY);
-    let answer = request.send_to(gateway.address()).await;
-    assert_eq!(answer.status(), 200);
-    Scrape::read(&answer.text())
+/// Every series that a scrape has brought.
+fn series(scrape: &Scrape) -> BTreeSet<String> {
+    let samples = scrape.samples.iter();
+    samples
+        .map(|sample| format!("{}{:?}", sample.name, sample.labels))
+        .collect()
 }
 
 /// A scrape in which so many requests of this outcome are counted: a request is over, and counted,
 /// a moment after its client has its answer.
 async fn scrape_with(gateway: &TestGateway, outcome: &str, count: f64) -> Scrape {
     loop {
-        let scrape = scrape(gateway).await;
+        let scrape = gateway.metrics().await;
         let labels = [("endpoint", PATH), ("outcome", outcome)];
         if scrape.sum(REQUESTS, &labels) >= count {
             return scrape;
@@ -109,7 +110,7 @@ async fn what_is_under_way_is_counted_until_it_ends() {
         scene.provider.request(number).await;
         under_way.push((client, feed));
     }
-    assert_eq!(in_flight(&scrape(&scene.gateway).await), (2.0, 1.0));
+    assert_eq!(in_flight(&scene.gateway.metrics().await), (2.0, 1.0));
     for (client, feed) in &mut under_way {
         feed.stream_head();
         let head = client.read_head().await.unwrap();
@@ -171,7 +172,7 @@ async fn every_request_is_recorded_exactly_once_however_it_ends() {
         let labels = [("endpoint", PATH), ("outcome", outcome)];
         assert_eq!(scrape.sum(REQUESTS, &labels), count, "{outcome}");
     }
-    let scrape = scrape(&scene.gateway).await;
+    let scrape = scene.gateway.metrics().await;
     assert_eq!(scrape.sum(REQUESTS, &[("endpoint", PATH)]), 7.0);
     let lines = access_lines(&scene.gateway, Format::Text);
     let lines = lines.iter().filter(|line| line.get("endpoint") == PATH);
@@ -202,8 +203,8 @@ async fn no_client_makes_a_label() {
         }
     }
     // A scrape is a request too.
-    scrape(&scene.gateway).await;
-    let before = scrape(&scene.gateway).await;
+    scene.gateway.metrics().await;
+    let before = scene.gateway.metrics().await;
     let clients = (0..CLIENTS).map(|client| {
         let (scene, invented) = (&scene, &invented);
         async move {
@@ -217,8 +218,8 @@ async fn no_client_makes_a_label() {
         }
     });
     join_all(clients).await;
-    let after = scrape(&scene.gateway).await;
-    let (after_series, before_series) = (after.series(), before.series());
+    let after = scene.gateway.metrics().await;
+    let (after_series, before_series) = (series(&after), series(&before));
     let made: Vec<_> = after_series.difference(&before_series).collect();
     assert!(made.is_empty(), "{made:?}");
     let more = after.sum(REQUESTS, &[]) - before.sum(REQUESTS, &[]);

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 
+use super::evidence;
 use super::http::{BodyReader, Framing, Head, Inbox, Piece, sha256};
 use super::script::{LAST_CHUNK, framed};
 use super::soon;
@@ -43,6 +44,7 @@ impl RawClient {
 
     /// Sends bytes as they are; an error means that the server stopped listening.
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+        evidence::sent(bytes.as_ref());
         soon("the server to take what is sent", async {
             self.writer.write_all(bytes.as_ref()).await?;
             self.writer.flush().await

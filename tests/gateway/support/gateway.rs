@@ -17,6 +17,7 @@ use tokio::{
 
 use super::{
     client::{RawClient, Request, Response},
+    evidence,
     provider::ScriptedProvider,
     soon,
     storage::TestStorage,
@@ -60,6 +61,7 @@ impl TestGateway {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
+        note_secrets(&storage, &settings);
         let mut process = Command::new(env!("CARGO_BIN_EXE_llm-gateway"))
             .env_clear()
             .envs(env::var_os("PATH").map(|path| ("PATH", path)))
@@ -69,6 +71,7 @@ impl TestGateway {
             .env("WORKERS", "2")
             // There is no balancer that must hear of a stop first.
             .env("DRAIN_DELAY", "0")
+            .envs(evidence::folder().map(|_| ("RUST_LOG", evidence::LEVEL)))
             .envs(storage.environment())
             .envs(settings.iter().cloned())
             .current_dir(env::temp_dir())
@@ -213,8 +216,22 @@ impl TestGateway {
     }
 }
 
+fn note_secrets(storage: &TestStorage, settings: &[(String, String)]) {
+    evidence::used("admin key", ADMIN_KEY);
+    evidence::used("encryption key", ENCRYPTION_KEY);
+    for (name, value) in settings {
+        match name.as_str() {
+            "ENCRYPTION_KEY" if value.is_empty() => evidence::plain(&storage.name()),
+            "ENCRYPTION_KEY" | "ENCRYPTION_KEY_PREVIOUS" => evidence::used("encryption key", value),
+            "ADMIN_KEY" | "ADMIN_KEY_PREVIOUS" => evidence::used("admin key", value),
+            _ => {}
+        }
+    }
+}
+
 impl Drop for TestGateway {
     fn drop(&mut self) {
+        evidence::logged(&self.log());
         #[allow(clippy::print_stderr, reason = "the log explains a failure")]
         if std::thread::panicking() {
             eprintln!(
@@ -293,13 +310,15 @@ impl Admin {
     /// Any request, with the admin key added.
     pub(crate) async fn send(&self, request: Request) -> Response {
         let request = request.bearer(ADMIN_KEY);
-        match self.over_tls {
+        let answer = match self.over_tls {
             true => {
                 let mut client = RawClient::connect_tls(self.address, &TRUSTED).await;
                 client.exchange(&request).await
             }
             false => request.send_to(self.address).await,
-        }
+        };
+        evidence::told(&answer);
+        answer
     }
 }
 

@@ -1,7 +1,8 @@
 //! The storage of one test: a database, and with PostgreSQL a part of Redis, that no other test
 //! sees. `GATEWAY_TEST_STORAGE` says which kind: `sqlite` (the default) or `postgres`, which
 //! takes its servers from `DATABASE_URL` and `REDIS_URL`. With `GATEWAY_TEST_POOLER` set to the
-//! address of a pooler, PostgreSQL is reached through that.
+//! address of a pooler, PostgreSQL is reached through that. With `GATEWAY_TEST_EVIDENCE` set to a folder, what it held in
+//! the end is kept there, for `tests/secrets`.
 
 use std::{env, fs, path::PathBuf, thread};
 
@@ -110,6 +111,33 @@ impl TestStorage {
         }
     }
 
+    /// What tells it from all others.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Sqlite { folder } => folder.file_name().unwrap().to_string_lossy().into_owned(),
+            Self::Postgres { name, .. } => name.clone(),
+        }
+    }
+
+    /// Keeps what it holds. The test's own runtime may be ending, so there is another one.
+    fn keep(&self, file: PathBuf) {
+        thread::scope(|scope| {
+            let keeper = scope.spawn(|| {
+                actix_rt::System::new().block_on(async {
+                    fs::write(file, self.dump().await).unwrap();
+                });
+            });
+            drop(keeper.join());
+        });
+    }
+
+    fn was_used(&self) -> bool {
+        match self {
+            Self::Sqlite { folder } => folder.exists(),
+            Self::Postgres { is_given, .. } => !is_given,
+        }
+    }
+
     /// The database's address.
     pub(crate) fn url(&self) -> String {
         match self {
@@ -145,15 +173,33 @@ async fn dump_tables(url: &str) -> String {
     dump
 }
 
+async fn redis_keys(
+    url: &str,
+    prefix: &str,
+) -> redis::RedisResult<(redis::aio::MultiplexedConnection, Vec<String>)> {
+    let client = redis::Client::open(url)?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    let mut keys = redis::cmd("KEYS");
+    let keys = keys.arg(format!("*{prefix}*"));
+    let keys = keys.query_async(&mut connection).await?;
+    Ok((connection, keys))
+}
+
+async fn empty_redis(url: &str, prefix: &str) -> redis::RedisResult<()> {
+    let (mut connection, keys) = redis_keys(url, prefix).await?;
+    match keys.is_empty() {
+        true => Ok(()),
+        false => {
+            redis::cmd("DEL")
+                .arg(keys)
+                .query_async(&mut connection)
+                .await
+        }
+    }
+}
+
 async fn dump_redis(url: &str, prefix: &str) -> String {
-    let client = redis::Client::open(url).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    let pattern = format!("*{prefix}*");
-    let keys: Vec<String> = redis::cmd("KEYS")
-        .arg(pattern)
-        .query_async(&mut connection)
-        .await
-        .unwrap();
+    let (mut connection, keys) = redis_keys(url, prefix).await.unwrap();
     let mut dump = String::new();
     for key in keys {
         let kind: String = redis::cmd("TYPE")
@@ -207,15 +253,31 @@ async fn run(server: &str, statement: String) {
 
 impl Drop for TestStorage {
     fn drop(&mut self) {
+        if let Some(folder) = env::var_os("GATEWAY_TEST_EVIDENCE")
+            && self.was_used()
+            && !thread::panicking()
+        {
+            let file = format!("{}.stored", self.name());
+            self.keep(PathBuf::from(folder).join(file));
+        }
         match self {
             Self::Sqlite { folder } => drop(fs::remove_dir_all(folder)),
             Self::Postgres { is_given: true, .. } => {}
-            Self::Postgres { server, name, .. } => {
+            Self::Postgres {
+                server,
+                name,
+                redis,
+                ..
+            } => {
                 let statement = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
-                let server = server.clone();
+                let (server, name, redis) = (server.clone(), name.clone(), redis.clone());
                 // The test's own runtime may be ending, and a `drop` can't wait on it anyway.
                 let cleaner = thread::spawn(move || {
-                    actix_rt::System::new().block_on(run(&server, statement));
+                    actix_rt::System::new().block_on(async {
+                        run(&server, statement).await;
+                        // A Redis that is gone has nothing left.
+                        drop(empty_redis(&redis, &name).await);
+                    });
                 });
                 drop(cleaner.join());
             }
