@@ -28,6 +28,10 @@ lint() {
   mapfile -t scripts < <(git ls-files --cached --others --exclude-standard '*.sh' .ci/run)
   "$ROOT/.dev/lint/bin/shellcheck" --external-sources "${scripts[@]}"
   "$ROOT/.dev/lint/bin/hadolint" docker/Dockerfile
+  # Whoever installs has a registry of their own.
+  if git grep --line-number '"resolved"' -- '*package-lock.json'; then
+    die "a lock file names a registry: write it with npm install --omit-lockfile-registry-resolved"
+  fi
   echo "${#scripts[@]} scripts and the Dockerfile are clean"
 }
 

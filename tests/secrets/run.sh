@@ -42,8 +42,8 @@ main() {
   mkdir -p "$GATEWAY_TEST_EVIDENCE"
   make_venv "$VENV" redis==8.1.0
   start_mock_provider "$WORK"
-  use_keys_on sqlite
-  use_keys_on postgres
+  LOG_FORMAT=text use_keys_on sqlite
+  LOG_FORMAT=json use_keys_on postgres
   dump_servers
   "$VENV/bin/python" "$HERE/search.py" "$GATEWAY_TEST_EVIDENCE"
 }
@@ -54,12 +54,15 @@ use_keys_on() {
   mkdir "$folder"
   export ADMIN_KEY=admin-key-$RANDOM$RANDOM$RANDOM ADMIN_KEY_PREVIOUS=former-admin-key-$RANDOM$RANDOM
   used_key 'former admin key' "$ADMIN_KEY_PREVIOUS"
+  export LOG_FORMAT
   ENCRYPTION_KEY=
   start_gateway "$1" "$folder"
   "$VENV/bin/python" "$HERE/use_keys.py" "$GATEWAY_URL" "$MOCK_URL" >"$folder/answers.log"
   replace_encryption_key "$folder"
   stop_process "$GATEWAY_PID"
   GATEWAY_PID=
+  # By itself, so that it is known to be there and to be of use.
+  grep -E ' access\]|"target":"access"' "$folder/gateway.log" >"$folder/access.log" || die "there is no access log"
   keep_evidence "$folder"
 }
 

@@ -24,6 +24,7 @@ PLACES = {
     "Redis's dump": r"redis\.dump$",
     "SQLite's files": r"\.db(-wal)?$",
     "a gateway's log": r"gateway\.log$",
+    "an access log": r"access\.log$",
     "answers of the admin API": r"answers\.log$",
 }
 # Where hashes of user keys belong; `.stored` is what the Rust suites kept.
