@@ -210,7 +210,7 @@ pub(crate) fn resource_in(
 }
 
 /// `GET`, and `HEAD`, whose body the server leaves out.
-pub(crate) fn get() -> Route {
+fn get() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 

@@ -19,7 +19,7 @@ use crate::{domain::AuditEntry, storage::Storage};
     "item_id": "0198c5a2-7f3e-7000-8000-000000000001",
     "item_name": "openai",
     "fields": ["api_key"],
-    "admin_key": "9f86d081884c7d65",
+    "admin_key": "bc4a1875",
     "peer": "10.0.0.7",
     "forwarded_for": "198.51.100.4",
 })))]

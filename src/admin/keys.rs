@@ -42,7 +42,7 @@ pub(crate) struct RenameKey {
 #[schema(as = UserKey, examples(json!({
     "id": "0198c5a2-7f3e-7000-8000-000000000003",
     "name": "search team",
-    "key_prefix": "sk-6f0c",
+    "key_prefix": "sk-6f0c2d0e",
     "is_active": true,
     "created_at": "2026-01-31T12:00:00.000000Z",
     "updated_at": "2026-01-31T12:00:00.000000Z",
@@ -98,7 +98,7 @@ pub(super) async fn list(storage: Data<Storage>, page: PageQuery) -> Answer {
         example = json!({
             "id": "0198c5a2-7f3e-7000-8000-000000000003",
             "name": "search team",
-            "key_prefix": "sk-6f0c",
+            "key_prefix": "sk-6f0c2d0e",
             "is_active": true,
             "created_at": "2026-01-31T12:00:00.000000Z",
             "updated_at": "2026-01-31T12:00:00.000000Z",
@@ -162,7 +162,7 @@ pub(super) async fn rename(
             example = json!({
                 "id": "0198c5a2-7f3e-7000-8000-000000000003",
                 "name": "search team",
-                "key_prefix": "sk-9a3e",
+                "key_prefix": "sk-9a3e5c1f",
                 "is_active": true,
                 "created_at": "2026-01-31T12:00:00.000000Z",
                 "updated_at": "2026-02-28T12:00:00.000000Z",

@@ -92,7 +92,7 @@ pub(crate) struct ChangeProvider {
     "base_url": "https://api.openai.com/v1",
     "api_key_preview": "sk-p…3f9a",
     "headers_preview": {},
-    "timeouts": {"connect": null, "response": "120s", "idle": null},
+    "timeouts": {"connect": null, "response": "2m", "idle": null},
     "is_active": true,
     "created_at": "2026-01-31T12:00:00.000000Z",
     "updated_at": "2026-01-31T12:00:00.000000Z",
@@ -102,7 +102,7 @@ pub(crate) struct ProviderView {
     name: String,
     kind: ProviderKind,
     base_url: String,
-    /// Empty where there is no key, dots alone where it is short.
+    /// Its first and last four characters; `…` alone where it is short, nothing where there is none.
     api_key_preview: String,
     /// Values may be secrets, so they are shown as a key is.
     headers_preview: BTreeMap<String, String>,
