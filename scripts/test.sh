@@ -42,6 +42,7 @@ clippy() {
 
 docs() {
   RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
+  python3 tests/docs/links.py
   # Every test that the documents call a guard is there. Codes of errors may be as long as their names;
   # long names in CLIENTS.md are other people's, and metrics' are put together.
   local guard guards
