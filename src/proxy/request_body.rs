@@ -5,7 +5,7 @@ use std::{
     future::poll_fn,
     mem,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -58,8 +58,7 @@ pub(super) async fn collect(
     }
     let mut share = limits.buffered.share();
     share.expect(declared.unwrap_or_default())?;
-    let expected = declared.unwrap_or(limits.bytes);
-    let body = read(body, expected, limits, &mut share, record).await?;
+    let body = read(body, declared, limits, &mut share, record).await?;
     Ok((body, share))
 }
 
@@ -82,7 +81,7 @@ fn declared_length(request: &HttpRequest) -> Option<usize> {
 
 async fn read(
     mut body: Payload,
-    expected: usize,
+    declared: Option<usize>,
     limits: &BodyLimits,
     share: &mut Share,
     record: &Record,
@@ -101,7 +100,7 @@ async fn read(
             share.grow_to(piece.len())?;
             first = piece;
         } else {
-            let capacity = capacity_for(&buffer, received, expected);
+            let capacity = capacity_for(&buffer, received, declared, limits.bytes);
             share.grow_to(capacity)?;
             buffer.reserve_exact(capacity - buffer.len());
             buffer.extend_from_slice(&mem::take(&mut first));
@@ -119,12 +118,17 @@ async fn read(
     })
 }
 
-/// Grows by doubling, never beyond what is expected: a sender that declares much and sends little
-/// occupies little, and a body that arrives whole occupies its own size.
-fn capacity_for(buffer: &Vec<u8>, needed: usize, expected: usize) -> usize {
-    match buffer.capacity() {
-        enough if enough >= needed => enough,
-        less => expected.min(2 * less).max(needed),
+/// Of a body that is declared, this part must have come before there is room for all of it.
+const EARNEST: usize = 8;
+
+/// Grows by doubling, and to the declared length at once when a good part of it is there: a sender
+/// that declares much and sends little occupies little, a body that arrives whole occupies its own
+/// size, and no buffer of half its size has been left behind for it.
+fn capacity_for(buffer: &Vec<u8>, needed: usize, declared: Option<usize>, longest: usize) -> usize {
+    match (buffer.capacity(), declared) {
+        (enough, _) if enough >= needed => enough,
+        (_, Some(declared)) if needed >= declared / EARNEST => declared.max(needed),
+        (less, _) => longest.min(2 * less).max(needed),
     }
 }
 
@@ -132,8 +136,9 @@ fn capacity_for(buffer: &Vec<u8>, needed: usize, expected: usize) -> usize {
 struct Arrival {
     silence: Duration,
     /// A request is handled before the first piece of its body is handed over, and the dispatcher
-    /// asks once more after that. Only then is it known whether there is anything to wait for, and
-    /// nearly always there isn't.
+    /// polls the handler once more after that, as it does in each of its turns. Only then is it
+    /// known whether there is anything to wait for, and nearly always there isn't: before that, no
+    /// timer is set, and nobody is to be woken for what is there at the next poll.
     was_asked: bool,
     idle: IdleTimer,
     /// When it was first waited for.
@@ -151,16 +156,23 @@ impl Arrival {
     }
 
     async fn next_piece(&mut self, body: &mut Payload) -> Result<Option<Bytes>, GatewayError> {
-        poll_fn(|cx| match body.poll_next_unpin(cx) {
-            Poll::Ready(piece) => {
-                self.idle.stop();
-                Poll::Ready(piece.transpose().map_err(|error| unreadable(&error)))
-            }
-            Poll::Pending if !mem::replace(&mut self.was_asked, true) => Poll::Pending,
-            Poll::Pending => {
-                self.since.get_or_insert_with(Instant::now);
-                let ran_out = self.idle.poll(cx);
-                ran_out.map(|after| Err(GatewayError::RequestTimeout { after }))
+        poll_fn(|cx| {
+            let is_first = !mem::replace(&mut self.was_asked, true);
+            let asking = match is_first {
+                true => &mut Context::from_waker(Waker::noop()),
+                false => &mut *cx,
+            };
+            match body.poll_next_unpin(asking) {
+                Poll::Ready(piece) => {
+                    self.idle.stop();
+                    Poll::Ready(piece.transpose().map_err(|error| unreadable(&error)))
+                }
+                Poll::Pending if is_first => Poll::Pending,
+                Poll::Pending => {
+                    self.since.get_or_insert_with(Instant::now);
+                    let ran_out = self.idle.poll(cx);
+                    ran_out.map(|after| Err(GatewayError::RequestTimeout { after }))
+                }
             }
         })
         .await
@@ -261,23 +273,41 @@ mod tests {
         assert_eq!(pieces[2].as_ptr(), large.as_ptr());
     }
 
-    #[test]
-    fn a_buffer_grows_with_what_arrives_and_ends_at_what_is_expected() {
-        let expected = 1_000_000;
+    /// The capacities that a buffer has on its way to `length`, in pieces of 1,000 bytes.
+    fn capacities(length: usize, declared: Option<usize>, longest: usize) -> Vec<usize> {
         let mut buffer = Vec::new();
-        let mut append = |piece: &[u8]| {
-            let capacity = capacity_for(&buffer, buffer.len() + piece.len(), expected);
+        let mut capacities = Vec::new();
+        while buffer.len() < length {
+            let piece = vec![1; 1_000.min(length - buffer.len())];
+            let needed = buffer.len() + piece.len();
+            let capacity = capacity_for(&buffer, needed, declared, longest);
             buffer.reserve_exact(capacity - buffer.len());
-            buffer.extend_from_slice(piece);
-            (buffer.len(), buffer.capacity())
-        };
-        assert_eq!(append(&[1; 1_000]), (1_000, 1_000));
-        assert_eq!(append(&[2; 1]), (1_001, 2_000));
-        let (mut length, mut capacity) = (1_001, 0);
-        while length < expected {
-            (length, capacity) = append(&vec![3; 1_000.min(expected - length)]);
+            buffer.extend(piece);
+            capacities.push(buffer.capacity());
         }
-        assert_eq!(capacity, expected);
+        capacities.dedup();
+        capacities
+    }
+
+    #[test]
+    fn a_buffer_grows_with_what_arrives_and_ends_at_what_is_declared() {
+        let declared = Some(100_000);
+        assert_eq!(
+            capacities(100_000, declared, 1_000_000),
+            [1_000, 2_000, 4_000, 8_000, 16_000, 100_000]
+        );
+        assert_eq!(
+            capacities(8_000, declared, 1_000_000),
+            [1_000, 2_000, 4_000, 8_000]
+        );
+    }
+
+    #[test]
+    fn a_buffer_for_a_body_of_unknown_length_never_grows_beyond_the_longest() {
+        assert_eq!(
+            capacities(10_000, None, 10_500),
+            [1_000, 2_000, 4_000, 8_000, 10_500]
+        );
     }
 
     #[test]
