@@ -20,7 +20,6 @@ use actix_web::{
     },
     web::{Bytes, Data},
 };
-use awc::ClientResponse;
 use futures_util::future::LocalBoxFuture;
 use serde_json::value::RawValue;
 use tokio::time::{Duration, Instant, Interval, MissedTickBehavior, interval_at, timeout};
@@ -30,6 +29,7 @@ use super::{
     buffered_bytes::Share,
     relay::{Broken, Held, Relay, respond},
     request_body::RequestBody,
+    transport::ProviderResponse,
 };
 use crate::{
     domain::Route,
@@ -151,13 +151,13 @@ impl Exchange {
         };
         let response = sent.map_err(refuse)?;
         let idle_timeout = upstream.idle_timeout(&self.route);
-        if !response.status().is_success() {
-            let status = response.status();
+        let status = response.status;
+        if !status.is_success() {
             let said = refusal(response, idle_timeout).await;
             let refusal = refuse(GatewayError::UpstreamRefused { status });
             return Err(said.map_or(refusal, |said| event(&said)));
         }
-        if !is_event_stream(response.headers()) {
+        if !is_event_stream(&response.headers) {
             let reason = "it answered a streamed request with no event stream".to_owned();
             return Err(refuse(GatewayError::UpstreamInvalidResponse { reason }));
         }
@@ -179,9 +179,9 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
 }
 
 /// The provider's own words, if they are an error in JSON.
-async fn refusal(mut response: ClientResponse, limit: Duration) -> Option<Bytes> {
-    let body = response.body().limit(LONGEST_REFUSAL);
-    let body = timeout(limit, body).await.ok()?.ok()?;
+async fn refusal(response: ProviderResponse, limit: Duration) -> Option<Bytes> {
+    let body = response.content.read(LONGEST_REFUSAL);
+    let body = timeout(limit, body).await.ok()?.ok()??;
     serde_json::from_slice::<ErrorBody<'_>>(&body).ok()?;
     Some(body)
 }

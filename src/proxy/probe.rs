@@ -3,11 +3,10 @@
 use std::time::{Duration, Instant};
 
 use actix_web::http::{Method, StatusCode};
-use awc::{ClientResponse, error::PayloadError};
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::{relay::cause, upstream::Upstream};
+use super::{transport::ProviderResponse, upstream::Upstream};
 use crate::{
     domain::{Provider, Route},
     error::GatewayError,
@@ -36,11 +35,11 @@ pub async fn probe(upstream: &Upstream, provider: &Provider) -> Probe {
     let begun = Instant::now();
     let mut status = None;
     let asking = async {
-        let mut response = upstream
+        let response = upstream
             .ask(&route(provider), Method::GET, "/models")
             .await?;
-        status = Some(response.status());
-        read(&mut response).await
+        status = Some(response.status);
+        read(response).await
     };
     let late = |_| Err(GatewayError::UpstreamTimeout { after: PATIENCE });
     let models = timeout(PATIENCE, asking).await.unwrap_or_else(late);
@@ -66,19 +65,16 @@ fn route(provider: &Provider) -> Route {
     }
 }
 
-async fn read(response: &mut ClientResponse) -> Result<Vec<String>, GatewayError> {
-    let status = response.status();
+async fn read(response: ProviderResponse) -> Result<Vec<String>, GatewayError> {
+    let status = response.status;
     if !status.is_success() {
         // Its words may repeat the key.
         return Err(GatewayError::UpstreamRefused { status });
     }
-    let body = response.body().limit(MAX_BYTES).await.map_err(|error| {
-        let reason = match error {
-            PayloadError::Overflow => format!("it is longer than {MAX_BYTES} bytes"),
-            error => cause(&error),
-        };
-        GatewayError::UpstreamInvalidResponse { reason }
-    })?;
+    let unusable = |reason| GatewayError::UpstreamInvalidResponse { reason };
+    let body = response.content.read(MAX_BYTES).await;
+    let body = body.map_err(|error| unusable(error.to_string()))?;
+    let body = body.ok_or_else(|| unusable(format!("it is longer than {MAX_BYTES} bytes")))?;
     let list = serde_json::from_slice::<List>(&body);
     let list = list.map_err(|_| GatewayError::UpstreamInvalidResponse {
         reason: "it is not a list of models in JSON".to_owned(),

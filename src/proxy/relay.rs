@@ -9,21 +9,24 @@ use std::{
 };
 
 use actix_http::{
-    BoxedPayloadStream, ConnectionType, Payload,
+    ConnectionType,
     body::{BodySize, BoxBody, MessageBody},
     header::HeaderMap,
 };
 use actix_web::{
-    HttpMessage, HttpRequest, HttpResponse,
-    http::{StatusCode, Version, header::CONTENT_LENGTH},
+    HttpRequest, HttpResponse,
+    http::{StatusCode, Version},
     web::Bytes,
 };
-use awc::{ClientResponse, error::PayloadError};
 use derive_more::{Display, Error};
 use futures_util::StreamExt;
 use tokio::time::Duration;
 
-use super::{headers, overload::Place, transport::TransportError};
+use super::{
+    headers,
+    overload::Place,
+    transport::{Content, ProviderResponse, TransportError},
+};
 use crate::{
     domain::Route,
     idle_timer::IdleTimer,
@@ -32,16 +35,20 @@ use crate::{
 
 /// The response for the caller: status, headers and body of the provider's.
 pub(super) fn relay(
-    response: ClientResponse,
+    response: ProviderResponse,
     request: &HttpRequest,
     route: Arc<Route>,
     idle_timeout: Duration,
     held: Held,
 ) -> HttpResponse {
-    let (status, mut headers, payload) = into_parts(response);
-    let size = body_size(status, &headers, &payload);
+    let ProviderResponse {
+        status,
+        mut headers,
+        content,
+    } = response;
+    let size = body_size(status, &content);
     headers::retain_for_caller(&mut headers);
-    let body = Relay::new(payload, size, route, idle_timeout, held);
+    let body = Relay::new(content, size, route, idle_timeout, held);
     respond(status, headers, body, request)
 }
 
@@ -79,33 +86,18 @@ pub(super) struct Held {
     pub(super) record: Rc<Record>,
 }
 
-/// Takes a response apart without copying its headers.
-fn into_parts(response: ClientResponse) -> (StatusCode, HeaderMap, Payload) {
-    let status = response.status();
-    let mut headers = HeaderMap::new();
-    let mut response = response.map_body(|head, payload| {
-        headers = mem::take(head.headers_mut());
-        payload
-    });
-    (status, headers, response.take_payload())
-}
-
 /// A length that the provider declares is declared to the caller too.
-fn body_size(status: StatusCode, headers: &HeaderMap, payload: &Payload) -> BodySize {
-    if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
-        return BodySize::None;
-    }
-    let length = headers.get(CONTENT_LENGTH);
-    match length.and_then(|length| length.to_str().ok()?.parse().ok()) {
-        Some(length) => BodySize::Sized(length),
-        None if matches!(payload, Payload::None) => BodySize::Sized(0),
-        None => BodySize::Stream,
+fn body_size(status: StatusCode, content: &Content) -> BodySize {
+    match status {
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => BodySize::None,
+        _ => content.size(),
     }
 }
 
 /// A provider's body on its way.
 pub(super) struct Relay {
-    payload: Payload<BoxedPayloadStream>,
+    /// None once it has failed.
+    content: Option<Content>,
     size: BodySize,
     /// A caller that reads slowly doesn't make the provider idle: actix-web polls a body only when
     /// it has room for more.
@@ -122,30 +114,22 @@ pub(super) struct Relay {
 /// a broken transfer: a chunked body without its last chunk, or one shorter than declared.
 #[derive(Debug, Display, Error)]
 pub(super) enum Broken {
-    #[display("{}", cause(_0))]
-    Upstream(PayloadError),
+    #[display("{_0}")]
+    Upstream(TransportError),
     #[display("silent for {_0:?} in the middle of a response")]
     Idle(#[error(not(source))] Duration),
 }
 
-/// What broke a body.
-pub(super) fn cause(error: &PayloadError) -> String {
-    match TransportError::of_body(error) {
-        Some(transport) => transport.to_string(),
-        None => error.to_string(),
-    }
-}
-
 impl Relay {
     fn new(
-        payload: Payload,
+        content: Content,
         size: BodySize,
         route: Arc<Route>,
         idle_timeout: Duration,
         held: Held,
     ) -> Self {
         Self {
-            payload,
+            content: Some(content),
             size,
             idle: IdleTimer::new(idle_timeout),
             failure: None,
@@ -158,13 +142,18 @@ impl Relay {
 
     /// The body of a response alone, to be put into another one.
     pub(super) fn body_of(
-        response: ClientResponse,
+        response: ProviderResponse,
         route: Arc<Route>,
         idle_timeout: Duration,
         held: Held,
     ) -> Self {
-        let (_, _, payload) = into_parts(response);
-        Self::new(payload, BodySize::Stream, route, idle_timeout, held)
+        Self::new(
+            response.content,
+            BodySize::Stream,
+            route,
+            idle_timeout,
+            held,
+        )
     }
 
     fn note_piece(&mut self) {
@@ -187,7 +176,7 @@ impl Relay {
             Broken::Upstream(_) => Outcome::UpstreamCut,
             Broken::Idle(_) => Outcome::Timeout,
         });
-        self.payload = Payload::None;
+        self.content = None;
         self.failure = Some(failure);
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -209,7 +198,10 @@ impl MessageBody for Relay {
         if let Some(failure) = this.failure.take() {
             return Poll::Ready(Some(Err(failure)));
         }
-        match this.payload.poll_next_unpin(cx) {
+        let Some(content) = &mut this.content else {
+            return Poll::Ready(None);
+        };
+        match content.poll_next_unpin(cx) {
             Poll::Ready(Some(Ok(piece))) => {
                 this.idle.stop();
                 this.note_piece();

@@ -12,7 +12,7 @@ use actix_web::{
     web::Bytes,
 };
 use awc::{
-    Client, ClientRequest, ClientResponse,
+    ClientRequest,
     error::{ConnectError, SendRequestError},
 };
 use tokio::time::{Duration, timeout};
@@ -20,7 +20,10 @@ use tokio::time::{Duration, timeout};
 use super::{
     headers,
     request_body::RequestBody,
-    transport::{self, ConnectFailure, Failure, OutOfReach, Reach, Reuse, Scheme, TransportError},
+    transport::{
+        self, Client, ConnectFailure, Failure, OutOfReach, ProviderResponse, Reach, Reuse, Scheme,
+        TransportError,
+    },
 };
 use crate::{
     domain::{KeyHeader, Route},
@@ -51,8 +54,7 @@ impl Clients {
             true => Reach::Private,
             false => Reach::Public,
         };
-        let client =
-            |reuse| transport::client(scheme.clone(), reuse, settings.connect_timeout, reach);
+        let client = |reuse| Client::new(scheme.clone(), reuse, settings.connect_timeout, reach);
         Self {
             pooled: client(Reuse::KeepAlive),
             fresh: client(Reuse::Never),
@@ -91,11 +93,11 @@ impl Upstream {
         request: &HttpRequest,
         body: RequestBody,
         record: &Rc<Record>,
-    ) -> Result<ClientResponse, GatewayError> {
+    ) -> Result<ProviderResponse, GatewayError> {
         let asked = Asked::by(request)?;
         record.note_sending();
         let sent = self.send_in_time(route, &asked, body, Some(record)).await;
-        sent.inspect(|response| record.note_head(response.headers()))
+        sent.inspect(|response| record.note_head(&response.headers))
             .map_err(|error| {
                 error.log(route, Some(record.id()));
                 error.into()
@@ -108,7 +110,7 @@ impl Upstream {
         route: &Route,
         method: Method,
         path: &str,
-    ) -> Result<ClientResponse, GatewayError> {
+    ) -> Result<ProviderResponse, GatewayError> {
         let asked = Asked {
             method: &method,
             path,
@@ -130,7 +132,7 @@ impl Upstream {
         asked: &Asked<'_>,
         body: RequestBody,
         record: Option<&Rc<Record>>,
-    ) -> Result<ClientResponse, SendError> {
+    ) -> Result<ProviderResponse, SendError> {
         let response_timeout = self.settings.response_timeout;
         let limit = route.timeouts.response.unwrap_or(response_timeout);
         let attempts = self.attempt_twice(route, asked, body, record);
@@ -143,32 +145,43 @@ impl Upstream {
         timeout(limit, attempts).await.unwrap_or_else(late)
     }
 
-    /// The second attempt is for a kept-alive connection that died before one byte of an answer.
+    /// The second attempt is for a kept-alive connection that died before one byte of an answer. If
+    /// it was found dead before one byte of the request, nothing has been sent yet.
     async fn attempt_twice(
         &self,
         route: &Route,
         asked: &Asked<'_>,
         body: RequestBody,
         record: Option<&Rc<Record>>,
-    ) -> Result<ClientResponse, SendError> {
+    ) -> Result<ProviderResponse, SendError> {
         let clients = if route.base_url.is_tls() {
             &self.tls
         } else {
             &self.plain
         };
         let first = prepare(&clients.pooled, route, asked)?;
-        match first.send_body(body.clone()).await {
-            Err(error) if self.settings.retry_stale && is_stale(&error) => {
+        match clients.pooled.send(first, body.clone()).await {
+            Err(error) if self.may_send_again(&error) => {
                 log::debug!("provider {}: {error}; sending again", route.provider_name);
-                if let Some(record) = record {
+                if let Some(record) = record.filter(|_| !is_unsent(&error)) {
                     record.note_retry();
                 }
                 let second = prepare(&clients.fresh, route, asked)?;
-                Ok(second.force_close().send_body(body).await?)
+                Ok(clients.fresh.send(second.force_close(), body).await?)
             }
             outcome => Ok(outcome?),
         }
     }
+
+    fn may_send_again(&self, error: &SendRequestError) -> bool {
+        TransportError::of(error).is_some_and(|error| {
+            error.is_unsent() || (error.is_stale() && self.settings.retry_stale)
+        })
+    }
+}
+
+fn is_unsent(error: &SendRequestError) -> bool {
+    TransportError::of(error).is_some_and(TransportError::is_unsent)
 }
 
 impl transport::Observer for Record {
@@ -178,10 +191,6 @@ impl transport::Observer for Record {
             false => Connection::New,
         });
     }
-}
-
-fn is_stale(error: &SendRequestError) -> bool {
-    TransportError::of(error).is_some_and(TransportError::is_stale)
 }
 
 /// What of a request goes along.
@@ -209,9 +218,7 @@ impl<'a> Asked<'a> {
 
 fn prepare(client: &Client, route: &Route, asked: &Asked<'_>) -> Result<ClientRequest, SendError> {
     let uri = uri(route, asked)?;
-    let prepared = client.request(asked.method.clone(), uri);
-    // Or else awc would add an `Accept-Encoding` of its own.
-    let mut prepared = prepared.no_decompress();
+    let mut prepared = client.request(asked.method.clone(), uri);
     let headers = prepared.headers_mut();
     headers::copy_for_provider(asked.headers, headers);
     add_providers_own(route, headers)?;

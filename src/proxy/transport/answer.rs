@@ -1,5 +1,6 @@
-//! One answer: from the bytes that the provider sends to the bytes that awc may see.
+//! One answer: from the bytes that the provider sends to a head for awc, and the content of its body.
 
+use bytes::Bytes;
 use tokio::io::ReadBuf;
 
 use super::{
@@ -14,7 +15,7 @@ const MAX_INTERIM: u32 = 256;
 /// Buffers that one large head made larger than this are given back after the answer.
 const MAX_KEPT_BUFFER: usize = 16 * 1024;
 
-/// Room that a read gets before the head is complete: as much as awc reads at once.
+/// Room that a read gets before the head is complete.
 const READ_SIZE: usize = 8 * 1024;
 
 /// The state of one answer. Its buffers live as long as the connection.
@@ -24,9 +25,11 @@ pub(super) struct Answer {
     received: Vec<u8>,
     /// How much of `received` was searched for the end of a line.
     searched: usize,
-    /// What awc may have: the head as written anew, and body bytes that were read along with it.
-    ready: Vec<u8>,
+    /// The head as written anew for awc.
+    head: Vec<u8>,
     delivered: usize,
+    /// Content that was read along with the head, or before the request was complete.
+    content: Vec<u8>,
     status: Option<u16>,
     body: Option<Body>,
     reusable: bool,
@@ -39,10 +42,10 @@ impl Answer {
     /// Forgets the answer before this one.
     pub(super) fn reset(&mut self) {
         let received = emptied(&mut self.received);
-        let ready = emptied(&mut self.ready);
+        let head = emptied(&mut self.head);
         *self = Self {
             received,
-            ready,
+            head,
             ..Self::default()
         };
     }
@@ -55,8 +58,14 @@ impl Answer {
         &mut self.received
     }
 
-    /// Takes in the last `read` bytes, which were appended to [`Self::room`].
-    pub(super) fn take_in(&mut self, read: usize, may_reuse: bool) -> Result<(), &'static str> {
+    /// Takes in the last `read` bytes, which were appended to [`Self::room`], as the answer of the
+    /// exchange `number`.
+    pub(super) fn take_in(
+        &mut self,
+        read: usize,
+        may_reuse: bool,
+        number: u64,
+    ) -> Result<(), &'static str> {
         self.bytes += read as u64;
         while self.body.is_none() {
             if !head::may_begin(&self.received) {
@@ -65,7 +74,7 @@ impl Answer {
             if !self.has_new_line() {
                 return self.check_size();
             }
-            match head::read(&self.received, may_reuse, &mut self.ready)? {
+            match head::read(&self.received, may_reuse, number, &mut self.head)? {
                 None => return Ok(()),
                 Some((length, Head::Interim)) => self.absorb(length)?,
                 Some((length, Head::Final(head))) => {
@@ -106,46 +115,61 @@ impl Answer {
 
     fn take_in_body(&mut self) -> Result<(), &'static str> {
         if let Some(body) = &mut self.body {
-            let belonging = body.follow(&self.received)?;
-            self.surplus |= belonging < self.received.len();
-            self.ready.extend_from_slice(&self.received[..belonging]);
+            let unframed = body.unframe(&mut self.received)?;
+            self.surplus |= unframed.followed < self.received.len();
+            let content = &self.received[..unframed.content];
+            self.content.extend_from_slice(content);
             self.received.clear();
         }
         Ok(())
     }
 
-    /// Follows body bytes that were read straight into awc's buffer; how many of them awc may keep.
-    pub(super) fn follow(&mut self, bytes: &[u8]) -> Result<usize, &'static str> {
+    /// Takes the framing off bytes that were read after the head, in their place; how many of them
+    /// are content.
+    pub(super) fn unframe(&mut self, bytes: &mut [u8]) -> Result<usize, &'static str> {
         self.bytes += bytes.len() as u64;
-        let belonging = match &mut self.body {
-            Some(body) => body.follow(bytes)?,
-            None => 0,
+        let Some(body) = &mut self.body else {
+            return Err("content before the head");
         };
-        self.surplus |= belonging < bytes.len();
-        Ok(belonging)
+        let unframed = body.unframe(bytes)?;
+        self.surplus |= unframed.followed < bytes.len();
+        Ok(unframed.content)
     }
 
-    /// Copies what is ready; whether there was anything.
-    pub(super) fn deliver(&mut self, buf: &mut ReadBuf<'_>) -> bool {
-        let waiting = &self.ready[self.delivered..];
+    /// Copies what awc hasn't got of the head; whether there was anything.
+    pub(super) fn deliver_head(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        let waiting = &self.head[self.delivered..];
         let count = waiting.len().min(buf.remaining());
         buf.put_slice(&waiting[..count]);
         self.delivered += count;
         count > 0
     }
 
-    /// Gives the buffers back that the head took: a body may take long.
-    pub(super) fn release(&mut self) {
-        if self.delivered > 0 && self.delivered == self.ready.len() {
-            self.received = Vec::new();
-            self.ready = Vec::new();
-            self.delivered = 0;
-        }
+    /// Whether awc has got the whole head.
+    pub(super) fn has_delivered_head(&self) -> bool {
+        self.body.is_some() && self.delivered == self.head.len()
     }
 
-    /// How much waits for awc.
+    /// The content that came before it was asked for.
+    pub(super) fn take_content(&mut self) -> Bytes {
+        std::mem::take(&mut self.content).into()
+    }
+
+    /// Gives the buffers back that the head took: a body may take long.
+    pub(super) fn release_head(&mut self) {
+        self.received = Vec::new();
+        self.head = Vec::new();
+        self.delivered = 0;
+    }
+
+    /// How much content waits.
     pub(super) fn waiting(&self) -> usize {
-        self.ready.len() - self.delivered
+        self.content.len()
+    }
+
+    /// How its body is delimited, and what is left of it, once the final head is complete.
+    pub(super) fn body(&self) -> Option<&Body> {
+        self.body.as_ref()
     }
 
     /// The status, once the final head is complete.

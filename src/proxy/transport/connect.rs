@@ -1,4 +1,4 @@
-//! Opens connections for awc, and builds the awc clients that use them.
+//! Opens connections for awc.
 
 use std::{
     cell::Cell,
@@ -18,22 +18,23 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
-use crate::domain::Timeouts;
-
 use super::{
-    ConnectFailure, Failure, Reach, Transport, TransportError, parking::Parking, socket::Socket,
+    ConnectFailure, Failure, Reach, Transport, TransportError,
+    line::Line,
+    pool::{Limits, Pool},
+    socket::Socket,
 };
 
-/// An idle connection is kept for less than the 60 s after which the commonest load balancers
-/// close theirs, so that a request seldom meets a connection that is just being closed.
-const IDLE: Duration = Duration::from_secs(50);
-
-/// Looking at a thousand idle connections takes less than a millisecond.
-const SWEEP_EVERY: Duration = Duration::from_secs(10);
-
-/// A connection in constant use is renewed after this, so that a provider that moves to other
-/// addresses is followed; a handshake an hour costs nothing.
-const LIFETIME: Duration = Duration::from_secs(60 * 60);
+const LIMITS: Limits = Limits {
+    // Less than the 60 s after which the commonest load balancers close theirs, so that a request
+    // seldom meets a connection that is just being closed.
+    idle: Duration::from_secs(50),
+    // A connection in constant use is renewed, so that a provider that moves to other addresses is
+    // followed; a handshake an hour costs nothing.
+    lifetime: Duration::from_secs(60 * 60),
+    // Looking at a thousand idle connections takes less than a millisecond.
+    sweep_every: Duration::from_secs(10),
+};
 
 /// Silence after which the kernel probes the provider. A model may think for minutes before its
 /// first byte, and NAT gateways forget a silent connection after as little as 350 s.
@@ -96,55 +97,14 @@ pub enum Reuse {
     Never,
 }
 
-/// An awc client over [`Transport`]. It belongs to one worker, as it can't cross threads.
-///
-/// Requests name their URL with the scheme `http` whatever `scheme` is: TLS is this transport's
-/// business, and awc, which knows of none, would refuse `https`.
-pub fn client(
-    scheme: Scheme,
-    reuse: Reuse,
-    connect_timeout: Duration,
-    reach: Reach,
-) -> awc::Client {
-    client_over(Connector::new(scheme, reuse, connect_timeout, reach))
-}
-
-pub(super) fn client_over(connector: Connector) -> awc::Client {
-    let longest = connector.timeout.max(Timeouts::LONGEST);
-    let clock = longest.saturating_add(Duration::from_secs(5));
-    let pool = awc::Connector::new()
-        .connector(connector)
-        // The connector keeps the time itself, to say which step was slow; awc's own clock (5 s
-        // if it isn't set) only stands behind it.
-        .timeout(clock)
-        // awc would make the 101st caller wait. The number of callers is limited elsewhere.
-        .limit(0)
-        .conn_keep_alive(IDLE)
-        .conn_lifetime(LIFETIME);
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "the one place that builds clients"
-    )]
-    let builder = awc::Client::builder();
-    builder
-        .connector(pool)
-        // Time limits are the caller's: awc's (5 s to the head) would cut every slow answer.
-        .disable_timeout()
-        // A redirect is the client's to see.
-        .disable_redirects()
-        // The request carries the caller's headers, not a user agent of ours.
-        .no_default_headers()
-        .finish()
-}
-
 /// The service that awc asks for connections.
 #[derive(Clone)]
 pub struct Connector {
     scheme: Scheme,
     reuse: Reuse,
-    timeout: Duration,
+    pub(super) timeout: Duration,
     reach: Reach,
-    pub(super) parking: Rc<Parking>,
+    pub(super) pool: Rc<Pool>,
 }
 
 impl Service<ConnectInfo<Uri>> for Connector {
@@ -159,7 +119,13 @@ impl Service<ConnectInfo<Uri>> for Connector {
         Box::pin(async move {
             let socket = connector.open(&target).await;
             let socket = socket.map_err(|error| ConnectError::Io(error.into()))?;
-            let transport = Transport::new(socket, connector.reuse, connector.parking);
+            let line = Line::new(socket, connector.reuse);
+            let authority = target
+                .request()
+                .authority()
+                .ok_or(ConnectError::Unresolved)?;
+            let lot = connector.pool.lot(authority);
+            let transport = Transport::new(line, lot, connector.pool);
             Ok(Connection::new(target.request().clone(), transport))
         })
     }
@@ -173,7 +139,7 @@ impl Connector {
             reuse,
             timeout,
             reach,
-            parking: Parking::new(IDLE, SWEEP_EVERY),
+            pool: Pool::new(LIMITS),
         }
     }
 

@@ -3,12 +3,12 @@
 use std::{fmt, io};
 
 use actix_http::error::ParseError;
-use awc::error::{ConnectError, PayloadError, SendRequestError};
+use awc::error::{ConnectError, SendRequestError};
 
 use super::reach::OutOfReach;
 
 /// A failed connection. It travels as the inside of an [`io::Error`] through awc, and
-/// [`TransportError::of`] and [`TransportError::of_body`] find it again.
+/// [`TransportError::of`] finds it again.
 #[derive(Debug)]
 pub struct TransportError {
     failure: Failure,
@@ -72,14 +72,6 @@ impl TransportError {
             SendRequestError::Send(io)
             | SendRequestError::Connect(ConnectError::Io(io))
             | SendRequestError::Response(ParseError::Io(io)) => Self::inside(io),
-            _ => None,
-        }
-    }
-
-    /// The transport's error inside an error of a response's body.
-    pub fn of_body(error: &PayloadError) -> Option<&Self> {
-        match error {
-            PayloadError::Incomplete(Some(io)) | PayloadError::Io(io) => Self::inside(io),
             _ => None,
         }
     }

@@ -1,4 +1,4 @@
-//! Where a body ends: follows the bytes of a response without changing or keeping them.
+//! Where a body ends, and what of its bytes is content: takes the framing off.
 
 /// The most bytes between one chunk's data and the next: a size line with its extensions, or all
 /// trailers. Real ones have a few dozen bytes; without a bound a provider could send nothing else.
@@ -26,13 +26,12 @@ impl Body {
         })
     }
 
-    /// Follows `bytes` and returns how many of them belong to the body; the rest came after its
-    /// end.
-    pub(super) fn follow(&mut self, bytes: &[u8]) -> Result<usize, &'static str> {
+    /// Follows `bytes`, and moves what is content to their beginning.
+    pub(super) fn unframe(&mut self, bytes: &mut [u8]) -> Result<Unframed, &'static str> {
         match self {
-            Self::Length(left) => Ok(take(left, bytes.len())),
-            Self::Chunked(chunks) => chunks.follow(bytes),
-            Self::UntilClose => Ok(bytes.len()),
+            Self::Length(left) => Ok(Unframed::plain(take(left, bytes.len()))),
+            Self::Chunked(chunks) => chunks.unframe(bytes),
+            Self::UntilClose => Ok(Unframed::plain(bytes.len())),
         }
     }
 
@@ -45,6 +44,24 @@ impl Body {
     }
 }
 
+/// What there was in some bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unframed {
+    /// So many bytes of content, which are at the beginning now.
+    pub(super) content: usize,
+    /// So many bytes belong to the body; the rest came after its end.
+    pub(super) followed: usize,
+}
+
+impl Unframed {
+    fn plain(length: usize) -> Self {
+        Self {
+            content: length,
+            followed: length,
+        }
+    }
+}
+
 /// Takes as many of `available` as are `left`.
 fn take(left: &mut u64, available: usize) -> usize {
     let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(available);
@@ -52,10 +69,7 @@ fn take(left: &mut u64, available: usize) -> usize {
     taken
 }
 
-/// The chunked coding of RFC 9112, section 7.1.
-///
-/// awc decodes the same bytes after us. Whatever is accepted here awc accepts as well and ends at
-/// the same byte; where it is more lenient (a bare CR or LF inside a trailer), this is not.
+/// The chunked coding of RFC 9112, section 7.1. Extensions and trailers are dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Chunks {
     state: State,
@@ -81,11 +95,14 @@ enum State {
 }
 
 impl Chunks {
-    fn follow(&mut self, bytes: &[u8]) -> Result<usize, &'static str> {
-        let mut at = 0;
+    fn unframe(&mut self, bytes: &mut [u8]) -> Result<Unframed, &'static str> {
+        let (mut content, mut at) = (0, 0);
         while at < bytes.len() && self.state != State::Done {
             if self.state == State::Data {
-                at += take(&mut self.left, bytes.len() - at);
+                let data = take(&mut self.left, bytes.len() - at);
+                bytes.copy_within(at..at + data, content);
+                content += data;
+                at += data;
                 if self.left == 0 {
                     self.state = State::DataCr;
                     self.overhead = 0;
@@ -95,7 +112,10 @@ impl Chunks {
                 at += 1;
             }
         }
-        Ok(at)
+        Ok(Unframed {
+            content,
+            followed: at,
+        })
     }
 
     fn step(&mut self, byte: u8) -> Result<(), &'static str> {
@@ -148,24 +168,32 @@ mod tests {
     const WHOLE: &[u8] =
         b"4\r\nwiki\r\nA;x=\"y\" \r\n0123456789\r\n05 \t\r\npedia\r\n0\r\nsum: 1\r\n\r\n";
 
-    /// Follows `bytes` in pieces of `size`; whether the body ended, and after how many bytes.
-    fn in_pieces(bytes: &[u8], size: usize) -> Result<(bool, usize), &'static str> {
+    /// Unframes `bytes` in pieces of `size`: whether the body ended, after how many bytes, and its
+    /// content.
+    fn in_pieces(bytes: &[u8], size: usize) -> Result<(bool, usize, Vec<u8>), &'static str> {
         let mut body = Body::chunked();
-        let mut followed = 0;
+        let (mut followed, mut content) = (0, Vec::new());
         for piece in bytes.chunks(size) {
-            followed += body.follow(piece)?;
+            let mut piece = piece.to_vec();
+            let unframed = body.unframe(&mut piece)?;
+            followed += unframed.followed;
+            content.extend(&piece[..unframed.content]);
         }
-        Ok((body.is_complete(), followed))
+        Ok((body.is_complete(), followed, content))
     }
 
     #[test]
     fn chunks_end_at_the_same_byte_however_they_are_cut() {
         let beyond = [WHOLE, b"HTTP/1.1 200 OK"].concat();
+        let content = b"wiki0123456789pedia".to_vec();
         for size in 1..=beyond.len() {
-            assert_eq!(in_pieces(&beyond, size), Ok((true, WHOLE.len())), "{size}");
+            let unframed = in_pieces(&beyond, size);
+            assert_eq!(unframed, Ok((true, WHOLE.len(), content.clone())), "{size}");
         }
         for end in 0..WHOLE.len() {
-            assert_eq!(in_pieces(&WHOLE[..end], 7), Ok((false, end)), "{end}");
+            let (is_complete, followed, so_far) = in_pieces(&WHOLE[..end], 7).unwrap();
+            assert_eq!((is_complete, followed), (false, end));
+            assert!(content.starts_with(&so_far));
         }
     }
 
@@ -203,16 +231,19 @@ mod tests {
         assert!(in_pieces(&[b"4;", &[b'x'; 20_000][..]].concat(), 1000).is_err());
         assert!(in_pieces(&[b"0\r\n", &b"a: b\r\n".repeat(4000)[..]].concat(), 1000).is_err());
         let many = [&b"1\r\nx\r\n".repeat(100_000)[..], b"0\r\n\r\n"].concat();
-        assert_eq!(in_pieces(&many, 8192), Ok((true, many.len())));
+        let content = vec![b'x'; 100_000];
+        assert_eq!(in_pieces(&many, 8192), Ok((true, many.len(), content)));
     }
 
     #[test]
     fn a_length_is_followed_to_its_end() {
         let mut body = Body::Length(5);
-        assert_eq!(body.follow(b"abc"), Ok(3));
-        assert!(!body.is_complete());
-        assert_eq!(body.follow(b"defg"), Ok(2));
-        assert!(body.is_complete());
-        assert_eq!(body.follow(b"x"), Ok(0));
+        let mut follow = |bytes: &[u8]| {
+            let followed = body.unframe(&mut bytes.to_vec());
+            (followed, body.is_complete())
+        };
+        assert_eq!(follow(b"abc"), (Ok(Unframed::plain(3)), false));
+        assert_eq!(follow(b"defg"), (Ok(Unframed::plain(2)), true));
+        assert_eq!(follow(b"x"), (Ok(Unframed::plain(0)), true));
     }
 }

@@ -1,4 +1,4 @@
-//! Reads the head of a response and writes it anew for awc, with one framing that both agree on.
+//! Reads the head of a response, and writes it anew for awc, which gets nothing but heads.
 
 use std::mem::MaybeUninit;
 
@@ -10,15 +10,19 @@ use super::framing::Body;
 /// longer than what was read (white space after colons, line ends, our framing), so it fits.
 pub(super) const MAX_HEAD_BYTES: usize = 127 * 1024;
 
-/// As many as awc takes.
-const MAX_HEADERS: usize = 96;
+/// As many as awc takes, with the one that [`NUMBER`] names.
+const MAX_HEADERS: usize = 95;
 
 /// No real name is longer; awc panics at one of 64 KiB.
 const MAX_NAME_BYTES: usize = 1024;
 
-/// Headers that speak of this connection and end here (RFC 9110, section 7.6.1), and the one that
-/// our own framing replaces. `Trailer` announces what awc drops.
-const NOT_PASSED_ON: [&str; 8] = [
+/// The header that tells, in the head for awc, whose exchange it is of. A provider's header of this
+/// name is not passed on.
+pub(super) const NUMBER: &str = "x-exchange-of-the-transport";
+
+/// Headers that speak of this connection and end here (RFC 9110, section 7.6.1), and those whose
+/// place ours take. `Trailer` announces what isn't passed on either.
+const NOT_PASSED_ON: [&str; 9] = [
     "connection",
     "content-length",
     "keep-alive",
@@ -27,6 +31,7 @@ const NOT_PASSED_ON: [&str; 8] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
+    NUMBER,
 ];
 
 /// A head that was complete.
@@ -47,11 +52,12 @@ pub(super) struct FinalHead {
 }
 
 /// Reads a head from the start of `received`. If it is complete, returns its length, and has
-/// appended a final one to `for_awc`. `may_reuse` is false where the caller already knows that the
-/// connection must end with this answer.
+/// appended a final one to `for_awc`, under the number of the exchange. `may_reuse` is false where
+/// the caller already knows that the connection must end with this answer.
 pub(super) fn read(
     received: &[u8],
     may_reuse: bool,
+    number: u64,
     for_awc: &mut Vec<u8>,
 ) -> Result<Option<(usize, Head)>, &'static str> {
     let mut slots = [const { MaybeUninit::<Header<'_>>::uninit() }; MAX_HEADERS];
@@ -73,7 +79,7 @@ pub(super) fn read(
         status @ 200..=999 => {
             let is_http_11 = response.version == Some(1);
             let head = judge(status, is_http_11, response.headers, may_reuse)?;
-            write(&head, response.headers, for_awc)?;
+            write(status, number, response.headers, for_awc)?;
             Head::Final(head)
         }
         _ => return Err("impossible status"),
@@ -162,14 +168,16 @@ fn number(digits: &[u8]) -> Result<u64, &'static str> {
     digits.parse().map_err(|_| BAD)
 }
 
-/// Writes the head for awc. It reads an HTTP/1.0 answer without framing to the end of the
-/// connection, but takes an HTTP/1.1 answer without framing for an empty one.
-fn write(head: &FinalHead, headers: &[Header<'_>], out: &mut Vec<u8>) -> Result<(), &'static str> {
-    let minor = u8::from(head.body != Body::UntilClose);
-    out.extend_from_slice(b"HTTP/1.");
-    put_number(out, minor.into());
-    out.push(b' ');
-    put_number(out, head.status.into());
+/// Writes the head for awc, without any framing: awc takes the answer for an empty one, and the
+/// exchange for over.
+fn write(
+    status: u16,
+    number: u64,
+    headers: &[Header<'_>],
+    out: &mut Vec<u8>,
+) -> Result<(), &'static str> {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    put_number(out, status.into());
     out.extend_from_slice(b" \r\n");
     let has_options = connection_options(headers).next().is_some();
     for header in headers {
@@ -183,20 +191,10 @@ fn write(head: &FinalHead, headers: &[Header<'_>], out: &mut Vec<u8>) -> Result<
             out.extend_from_slice(b"\r\n");
         }
     }
-    match head.body {
-        _ if has_no_body(head.status) => {}
-        Body::Length(length) => {
-            out.extend_from_slice(b"content-length: ");
-            put_number(out, length);
-            out.extend_from_slice(b"\r\n");
-        }
-        Body::Chunked(_) => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
-        Body::UntilClose => {}
-    }
-    if !head.reusable {
-        out.extend_from_slice(b"connection: close\r\n");
-    }
-    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(NUMBER.as_bytes());
+    out.extend_from_slice(b": ");
+    put_number(out, number);
+    out.extend_from_slice(b"\r\n\r\n");
     Ok(())
 }
 
@@ -257,13 +255,13 @@ mod tests {
             let as_name = [b"HTTP/1.1 200 OK\r\n", &name[..], b": 1\r\n\r\n"].concat();
             let as_value = [b"HTTP/1.1 200 OK\r\na: ", &value[..], b"\r\n\r\n"].concat();
             let mut written = Vec::new();
-            if let Ok(Some((_, Head::Final(_)))) = read(&as_name, true, &mut written)
+            if let Ok(Some((_, Head::Final(_)))) = read(&as_name, true, 7, &mut written)
                 && written.windows(3).any(|window| window == name)
             {
                 assert!(HeaderName::from_bytes(&name).is_ok(), "{byte}");
                 accepted += 1;
             }
-            if let Ok(Some((_, Head::Final(_)))) = read(&as_value, true, &mut written) {
+            if let Ok(Some((_, Head::Final(_)))) = read(&as_value, true, 7, &mut written) {
                 assert!(
                     HeaderValue::from_bytes(&value).is_ok() || byte == b'\n',
                     "{byte}"
@@ -275,42 +273,75 @@ mod tests {
     }
 
     #[test]
-    fn a_final_head_is_written_with_one_framing() {
-        for (read_as, written_as) in [
+    fn a_final_head_is_written_without_framing_and_its_body_is_known() {
+        for (read_as, written_as, body, reusable) in [
             (
                 "1.1 200 OK\r\nContent-Length: 3",
-                "1.1 200 \r\ncontent-length: 3",
+                "200 ",
+                Body::Length(3),
+                true,
             ),
             (
                 "1.1 200 OK\r\nTransfer-Encoding: Chunked",
-                "1.1 200 \r\ntransfer-encoding: chunked",
+                "200 ",
+                Body::chunked(),
+                true,
             ),
             (
                 "1.1 200 OK\r\nX: y",
-                "1.0 200 \r\nX: y\r\nconnection: close",
+                "200 \r\nX: y",
+                Body::UntilClose,
+                false,
             ),
             (
                 "1.1 200 OK\r\nTransfer-Encoding: identity",
-                "1.0 200 \r\nconnection: close",
+                "200 ",
+                Body::UntilClose,
+                false,
             ),
             (
                 "1.0 200 OK\r\nContent-Length: 3",
-                "1.1 200 \r\ncontent-length: 3\r\nconnection: close",
+                "200 ",
+                Body::Length(3),
+                false,
             ),
-            ("1.1 204 OK\r\nX: y", "1.1 204 \r\nX: y"),
+            (
+                "1.1 200 OK\r\nConnection: close, X\r\nX: y\r\nContent-Length: 0",
+                "200 ",
+                Body::EMPTY,
+                false,
+            ),
+            ("1.1 204 OK\r\nX: y", "204 \r\nX: y", Body::EMPTY, true),
             (
                 "1.1 204 OK\r\nContent-Length: 3",
-                "1.1 204 \r\nconnection: close",
+                "204 ",
+                Body::EMPTY,
+                false,
+            ),
+            (
+                "1.1 200 OK\r\nX-Exchange-Of-The-Transport: 8\r\nContent-Length: 3",
+                "200 ",
+                Body::Length(3),
+                true,
             ),
         ] {
             let received = format!("HTTP/{read_as}\r\n\r\n");
             let mut written = Vec::new();
-            let (length, _) = read(received.as_bytes(), true, &mut written)
+            let (length, head) = read(received.as_bytes(), true, 7, &mut written)
                 .unwrap()
                 .unwrap();
             assert_eq!(length, received.len());
-            let expected = format!("HTTP/{written_as}\r\n\r\n");
+            let expected = format!("HTTP/1.1 {written_as}\r\n{NUMBER}: 7\r\n\r\n");
             assert_eq!(String::from_utf8(written).unwrap(), expected);
+            let status = written_as[..3].parse().unwrap();
+            assert_eq!(
+                head,
+                Head::Final(FinalHead {
+                    status,
+                    body,
+                    reusable
+                })
+            );
         }
     }
 }

@@ -1,105 +1,175 @@
-//! Where idle connections wait, so that dead ones don't pile up in awc's pool.
+//! What the connections of one client have in common: where idle ones wait, and where an exchange
+//! waits for the caller whose answer has begun.
 //!
-//! awc looks at an idle connection only when it needs one to the same host and port. Those to a
-//! provider that is asked no more would stay for ever, long after the provider has closed them.
+//! awc pools what it takes for connections, and may keep them: a [`super::Transport`] has a
+//! connection only from the first byte of a request to the last of the answer's head. awc's own
+//! pool would look at an idle connection only when it needs one to the same host and port; those to
+//! a provider that is asked no more would stay for ever, long after the provider has closed them.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell, RefMut},
     rc::Rc,
     time::{Duration, Instant},
 };
 
-use slab::Slab;
+use actix_http::uri::Authority;
 
-use super::{answer::Answer, socket::Socket};
+use super::line::Line;
 
-/// All idle connections of one client. awc's pool holds their [`Parked`] tickets.
-pub(super) struct Parking {
-    /// awc doesn't use a connection again that was idle for longer than this.
-    longest: Duration,
+/// How much of a body is read at once. The dispatcher keeps a buffer that once held that much: with
+/// a client that doesn't read, memory that waits for nothing.
+const READ_SIZE: usize = 16 * 1024;
+
+/// awc loses no answer whose head it has got, as far as we know. Were it to, no more connections than
+/// these would stay open for nobody.
+const MOST_HANDED_OVER: usize = 64;
+
+/// All that one client's connections share. It belongs to one worker.
+pub(super) struct Pool {
+    limits: Limits,
+    lots: RefCell<Vec<Lot>>,
+    swept: Cell<Instant>,
+    last_number: Cell<u64>,
+    /// Seldom more than one: it is taken in the same turn in which it is handed over.
+    handed_over: RefCell<Vec<HandedOver>>,
+    /// What every body is read into, one piece at a time.
+    scratch: RefCell<Box<[u8]>>,
+}
+
+/// How long connections are kept.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// Without a request.
+    pub(super) idle: Duration,
+    /// In all.
+    pub(super) lifetime: Duration,
     /// The least time between two sweeps. There is no timer: any connection that becomes idle may
     /// set one off, and where none does, none pile up either.
-    sweep_every: Duration,
-    places: RefCell<Places>,
+    pub(super) sweep_every: Duration,
 }
 
-struct Places {
-    /// By the numbers of the tickets. What was swept away leaves a gap until its ticket goes.
-    taken: Slab<Option<Place>>,
-    swept: Instant,
+/// The idle connections to one host and port.
+struct Lot {
+    authority: Authority,
+    parked: Vec<Parked>,
 }
 
-struct Place {
-    socket: Socket,
-    answer: Answer,
+struct Parked {
+    line: Box<Line>,
     since: Instant,
 }
 
-impl Parking {
-    pub(super) fn new(longest: Duration, sweep_every: Duration) -> Rc<Self> {
-        let places = Places {
-            taken: Slab::new(),
-            swept: Instant::now(),
-        };
+struct HandedOver {
+    number: u64,
+    line: Box<Line>,
+    lot: LotNumber,
+}
+
+/// Names the idle connections to one host and port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LotNumber(usize);
+
+impl Pool {
+    pub(super) fn new(limits: Limits) -> Rc<Self> {
         Rc::new(Self {
-            longest,
-            sweep_every,
-            places: RefCell::new(places),
+            limits,
+            lots: RefCell::default(),
+            swept: Cell::new(Instant::now()),
+            last_number: Cell::new(0),
+            handed_over: RefCell::default(),
+            scratch: RefCell::new(vec![0; READ_SIZE].into()),
         })
     }
 
-    /// Keeps a connection and the buffers of its answers.
-    pub(super) fn park(self: &Rc<Self>, socket: Socket, answer: Answer) -> Parked {
+    /// As many as providers have addresses: none is ever given up.
+    pub(super) fn lot(&self, authority: &Authority) -> LotNumber {
+        let mut lots = self.lots.borrow_mut();
+        let known = lots.iter().position(|lot| lot.authority == *authority);
+        LotNumber(known.unwrap_or_else(|| {
+            lots.push(Lot {
+                authority: authority.clone(),
+                parked: Vec::new(),
+            });
+            lots.len() - 1
+        }))
+    }
+
+    /// Keeps a connection whose exchange is over.
+    pub(super) fn park(&self, lot: LotNumber, line: Box<Line>) {
         let since = Instant::now();
-        let places = &mut *self.places.borrow_mut();
-        if since.duration_since(places.swept) >= self.sweep_every {
-            places.swept = since;
-            for (_, place) in &mut places.taken {
-                place.take_if(|place| !place.is_good(since, self.longest));
+        let lots = &mut *self.lots.borrow_mut();
+        if since.duration_since(self.swept.get()) >= self.limits.sweep_every {
+            self.swept.set(since);
+            for lot in &mut *lots {
+                lot.parked
+                    .retain_mut(|parked| parked.is_good(since, self.limits));
             }
         }
-        let place = Place {
-            socket,
-            answer,
-            since,
-        };
-        Parked {
-            parking: Rc::clone(self),
-            number: places.taken.insert(Some(place)),
+        lots[lot.0].parked.push(Parked { line, since });
+    }
+
+    /// Whether there are connections that may be good.
+    pub(super) fn has_any(&self, lot: LotNumber) -> bool {
+        !self.lots.borrow()[lot.0].parked.is_empty()
+    }
+
+    /// The connection that was used last, of those on which nothing waits at this very moment:
+    /// whatever does belongs to nobody, least of all to the next request; and an end that waits
+    /// would be the end of that request.
+    pub(super) fn take(&self, lot: LotNumber) -> Option<Box<Line>> {
+        let parked = &mut self.lots.borrow_mut()[lot.0].parked;
+        let now = Instant::now();
+        while let Some(mut last) = parked.pop() {
+            if last.is_good(now, self.limits) {
+                return Some(last.line);
+            }
         }
+        None
+    }
+
+    /// A number for the next exchange, never used before.
+    pub(super) fn next_number(&self) -> u64 {
+        let number = self.last_number.get() + 1;
+        self.last_number.set(number);
+        number
+    }
+
+    /// Leaves an exchange to whoever gets the head with its number.
+    pub(super) fn hand_over(&self, number: u64, line: Box<Line>, lot: LotNumber) {
+        let mut all = self.handed_over.borrow_mut();
+        if all.len() >= MOST_HANDED_OVER {
+            all.remove(0);
+        }
+        all.push(HandedOver { number, line, lot });
+    }
+
+    /// The exchange of this number, once.
+    pub(super) fn receive(&self, number: u64) -> Option<(Box<Line>, LotNumber)> {
+        let mut all = self.handed_over.borrow_mut();
+        let at = all.iter().position(|one| one.number == number)?;
+        let HandedOver { line, lot, .. } = all.swap_remove(at);
+        Some((line, lot))
+    }
+
+    pub(super) fn scratch(&self) -> RefMut<'_, Box<[u8]>> {
+        self.scratch.borrow_mut()
     }
 
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        let taken = &self.places.borrow().taken;
-        taken.iter().filter(|(_, place)| place.is_some()).count()
+    pub(super) fn idle(&self) -> usize {
+        self.lots.borrow().iter().map(|lot| lot.parked.len()).sum()
     }
-}
 
-impl Place {
-    fn is_good(&mut self, now: Instant, longest: Duration) -> bool {
-        now.duration_since(self.since) <= longest && matches!(self.socket.has_input(), Ok(false))
+    #[cfg(test)]
+    pub(super) fn waiting_for_their_callers(&self) -> usize {
+        self.handed_over.borrow().len()
     }
-}
-
-/// The right to take a connection out again. Dropped, it closes the connection.
-pub(super) struct Parked {
-    parking: Rc<Parking>,
-    number: usize,
 }
 
 impl Parked {
-    /// None if the connection was swept away meanwhile.
-    pub(super) fn take(&self) -> Option<(Socket, Answer)> {
-        let place = self.parking.places.borrow_mut().taken[self.number].take();
-        place.map(|place| (place.socket, place.answer))
-    }
-}
-
-impl Drop for Parked {
-    fn drop(&mut self) {
-        let place = self.parking.places.borrow_mut().taken.remove(self.number);
-        // After the borrow has ended: closing a connection is nobody's business here.
-        drop(place);
+    fn is_good(&mut self, now: Instant, limits: Limits) -> bool {
+        now.duration_since(self.since) <= limits.idle
+            && now.duration_since(self.line.opened()) <= limits.lifetime
+            && self.line.is_silent()
     }
 }

@@ -37,7 +37,7 @@ over_tcp_and_tls! {
         for text in ["one", "two", "three"] {
             let reply = post(&client, &provider.url(), text).await.unwrap();
             assert_eq!((reply.status, reply.body.as_str()), (200, text));
-            assert_eq!(reply.headers.len(), 1, "{:?}", reply.headers);
+            assert_eq!(reply.headers, [], "those of interim answers");
         }
         assert_eq!(provider.connections(), 1);
     }
@@ -71,7 +71,6 @@ over_tcp_and_tls! {
         let mut reply = reply.await.unwrap();
         reply.headers.sort();
         let expected = [
-            ("content-length", "2"),
             ("empty", ""),
             ("spaced", "1"),
             ("x-request-id", "1"),
@@ -139,11 +138,11 @@ over_tcp_and_tls! {
 
     async fn the_largest_head_passes(wire: Wire) {
         let name = "n".repeat(1000);
-        let many = format!("{name}:{}\n", "v".repeat(358)).repeat(95);
+        let many = format!("{name}:{}\n", "v".repeat(374)).repeat(94);
         let head = format!("HTTP/1.1 200\n{many}Content-Length:2\n\nok");
         assert!(head.len() > 126 * 1024 && head.len() < 127 * 1024, "{}", head.len());
         let reply = answered(wire, head).await.unwrap();
-        assert_eq!((reply.headers.len(), reply.body.as_str()), (96, "ok"));
+        assert_eq!((reply.headers.len(), reply.body.as_str()), (94, "ok"));
     }
 
     async fn an_unasked_upgrade_is_refused(wire: Wire) {

@@ -57,7 +57,7 @@ over_tcp_and_tls! {
 }
 
 /// How many answers were good. Every other one must be an error or empty, never someone else's.
-async fn call_again_and_again(client: &awc::Client, url: String, caller: usize) -> usize {
+async fn call_again_and_again(client: &Client, url: String, caller: usize) -> usize {
     let mut good = 0;
     for number in 0..REQUESTS {
         let way = (caller * 7 + number * 5) % WAYS;

@@ -11,7 +11,13 @@ mod reuse;
 use std::time::Duration;
 
 use self::provider::{Peer, Provider, Wire, chunked, tls, whole};
-use super::{ConnectFailure, Failure, Reach, Reuse, Scheme, TransportError, client};
+use actix_http::{Method, body::MessageBody};
+use awc::error::SendRequestError;
+use futures_util::StreamExt as _;
+
+use super::{
+    Client, ConnectFailure, Failure, ProviderResponse, Reach, Reuse, Scheme, TransportError,
+};
 
 /// Long enough for the slowest machine; only a hang ever waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -39,8 +45,8 @@ async fn patiently(case: impl Future<Output = ()>) {
     tokio::time::timeout(PATIENCE, case).await.expect("hangs");
 }
 
-fn client_for(wire: Wire) -> awc::Client {
-    client(scheme(wire), Reuse::KeepAlive, PATIENCE, Reach::Private)
+fn client_for(wire: Wire) -> Client {
+    Client::new(scheme(wire), Reuse::KeepAlive, PATIENCE, Reach::Private)
 }
 
 fn scheme(wire: Wire) -> Scheme {
@@ -84,34 +90,48 @@ impl Trouble {
     }
 }
 
+async fn send(
+    client: &Client,
+    url: &str,
+    body: impl MessageBody + 'static,
+) -> Result<ProviderResponse, SendRequestError> {
+    let request = client.request(Method::POST, url.parse().unwrap());
+    client.send(request, body).await
+}
+
 /// Sends `body` and reads the answer to its end.
-async fn post(client: &awc::Client, url: &str, body: impl Into<String>) -> Result<Reply, Trouble> {
-    let sent = client.post(url).send_body(body.into()).await;
+async fn post(client: &Client, url: &str, body: impl Into<String>) -> Result<Reply, Trouble> {
+    let sent = send(client, url, body.into()).await;
     let mut response = sent.map_err(|error| {
         let found = TransportError::of(&error);
         assert!(found.is_some(), "{error:?}");
         Trouble::new(found, None)
     })?;
-    let headers = response.headers().iter();
+    let headers = response.headers.iter();
     let mut reply = Reply {
-        status: response.status().as_u16(),
+        status: response.status.as_u16(),
         headers: headers
             .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
             .collect(),
         body: String::new(),
     };
-    while let Some(piece) = futures_util::StreamExt::next(&mut response).await {
+    while let Some(piece) = response.content.next().await {
         match piece {
             Ok(piece) => reply.body.push_str(std::str::from_utf8(&piece).unwrap()),
-            Err(error) => return Err(Trouble::new(TransportError::of_body(&error), Some(reply))),
+            Err(error) => return Err(Trouble::new(Some(&error), Some(reply))),
         }
     }
     Ok(reply)
 }
 
-/// The body of a good answer.
-async fn body(client: &awc::Client, url: &str, text: &str) -> String {
-    let reply = post(client, url, text).await.expect("a good answer");
+/// The body of a good answer. What turns out not to have been sent is sent again, once, as the
+/// gateway does.
+async fn body(client: &Client, url: &str, text: &str) -> String {
+    let reply = match post(client, url, text).await {
+        Err(trouble) if trouble.is_unsent => post(client, url, text).await,
+        outcome => outcome,
+    };
+    let reply = reply.expect("a good answer");
     assert_eq!(reply.status, 200);
     reply.body
 }

@@ -2,8 +2,13 @@
 
 use std::sync::mpsc;
 
+use actix_http::body::BodyStream;
+
 use super::{
-    super::{Connector, connect::client_over, parking::Parking},
+    super::{
+        Connector,
+        pool::{Limits, Pool},
+    },
     *,
 };
 
@@ -72,7 +77,7 @@ over_tcp_and_tls! {
                 Ok(())
             }
         });
-        let client = client(scheme(wire), Reuse::Never, PATIENCE, Reach::Private);
+        let client = Client::new(scheme(wire), Reuse::Never, PATIENCE, Reach::Private);
         for text in ["one", "two", "three"] {
             assert_eq!(body(&client, &provider.url(), text).await, text);
             tells.recv_timeout(PATIENCE).expect("closed at once");
@@ -186,7 +191,7 @@ over_tcp_and_tls! {
             tells.recv_timeout(PATIENCE).unwrap();
             Ok::<_, std::io::Error>(bytes::Bytes::from_static(b"two"))
         });
-        let sent = client.post(provider.url()).send_stream(Box::pin(upload)).await;
+        let sent = send(&client, &provider.url(), BodyStream::new(Box::pin(upload))).await;
         let trouble = Trouble::new(TransportError::of(&sent.unwrap_err()), None);
         assert!(trouble.is_stale && trouble.is_unsent, "{trouble:?}");
     }
@@ -243,25 +248,74 @@ over_tcp_and_tls! {
         });
         let other = answering(wire, whole);
         let mut connector = Connector::new(scheme(wire), Reuse::KeepAlive, PATIENCE, Reach::Private);
-        connector.parking = Parking::new(PATIENCE, Duration::ZERO);
-        let client = client_over(connector.clone());
+        connector.pool = Pool::new(Limits {
+            idle: PATIENCE,
+            lifetime: PATIENCE,
+            sweep_every: Duration::ZERO,
+        });
+        let client = Client::over(connector);
         for _ in 0..3 {
             assert_eq!(body(&client, &gone.url(), "one").await, "first");
             tells.recv_timeout(PATIENCE).unwrap();
-            assert_eq!(connector.parking.len(), 1);
+            assert_eq!(client.pool.idle(), 1);
         }
         assert_eq!(body(&client, &other.url(), "two").await, "two");
-        assert_eq!(connector.parking.len(), 1, "that to the other provider");
+        assert_eq!(client.pool.idle(), 1, "that to the other provider");
         assert_eq!(body(&client, &gone.url(), "three").await, "first");
         assert_eq!((gone.connections(), other.connections()), (4, 1));
+        let pool = std::rc::Rc::downgrade(&client.pool);
         drop(client);
-        assert_eq!(connector.parking.len(), 0, "closed along with the pool");
+        assert!(pool.upgrade().is_none(), "closed along with the client");
+    }
+
+    async fn a_connection_is_renewed_at_the_end_of_its_life_or_after_long_idleness(wire: Wire) {
+        for (idle, lifetime) in [(Duration::ZERO, PATIENCE), (PATIENCE, Duration::ZERO)] {
+            let provider = answering(wire, whole);
+            let mut connector = Connector::new(scheme(wire), Reuse::KeepAlive, PATIENCE, Reach::Private);
+            connector.pool = Pool::new(Limits { idle, lifetime, sweep_every: PATIENCE });
+            let client = Client::over(connector);
+            for number in 1..=3 {
+                assert_eq!(body(&client, &provider.url(), "one").await, "one");
+                assert_eq!(provider.connections(), number);
+            }
+        }
+    }
+
+    async fn what_nobody_asks_for_is_bounded_and_goes_to_nobody_else(wire: Wire) {
+        let provider = answering(wire, whole);
+        let client = client_for(wire);
+        let url: actix_http::Uri = provider.url().parse().unwrap();
+        for number in 1..=70 {
+            let text = format!("lost {number}");
+            let request = client.request(Method::POST, url.clone());
+            drop(request.send_body(text).await.unwrap());
+        }
+        assert_eq!(client.pool.waiting_for_their_callers(), 64);
+        assert_eq!(body(&client, &provider.url(), "found").await, "found");
+        assert_eq!(client.pool.waiting_for_their_callers(), 63);
+    }
+
+    async fn the_connection_that_was_used_last_is_used_next(wire: Wire) {
+        let provider = Provider::start(wire, |mut peer: Peer, number| async move {
+            loop {
+                peer.request().await?;
+                peer.send(whole(&number.to_string())).await?;
+            }
+        });
+        let client = client_for(wire);
+        let url = provider.url();
+        let (first, second) = futures_util::join!(send(&client, &url, "a"), send(&client, &url, "b"));
+        let first = first.unwrap().content.read(9).await.unwrap().unwrap();
+        let second = second.unwrap().content.read(9).await.unwrap().unwrap();
+        assert_ne!(first, second);
+        assert_eq!(body(&client, &provider.url(), "c").await, second);
+        assert_eq!(body(&client, &provider.url(), "d").await, second);
     }
 
     async fn an_answer_that_nobody_reads_to_its_end_takes_its_connection_along(wire: Wire) {
         let provider = answering(wire, |text| whole(&text.repeat(100_000)));
         let client = client_for(wire);
-        let response = client.post(provider.url()).send_body("gone").await.unwrap();
+        let response = send(&client, &provider.url(), "gone").await.unwrap();
         drop(response);
         assert_eq!(body(&client, &provider.url(), "x").await.len(), 100_000);
         assert_eq!(provider.connections(), 2);

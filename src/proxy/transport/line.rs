@@ -1,0 +1,427 @@
+//! A connection to a provider, and the exchange of one request and its answer on it.
+
+use std::{
+    collections::VecDeque,
+    io,
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use actix_http::body::BodySize;
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+use super::{
+    Failure, Reuse, TransportError, answer::Answer, connect, framing::Body, socket::Socket,
+};
+
+/// How much content of an answer is kept while its request is still being sent: awc reads nothing
+/// before it has written all, and memory must stay bounded. Beyond this, awc is told that all is
+/// written, and what isn't yet goes out while the answer is read.
+const MAX_EARLY_BYTES: usize = 64 * 1024;
+
+/// A connection and what goes on on it.
+pub(super) struct Line {
+    /// Gone once it may not be used any more.
+    socket: Option<Socket>,
+    opened: Instant,
+    phase: Phase,
+    reuse: Reuse,
+    requests: u64,
+    /// Of the present exchange.
+    number: u64,
+    sent: u64,
+    sending: Sending,
+    /// What awc has handed over and the provider hasn't taken: with [`Sending::Behind`].
+    unsent: VecDeque<u8>,
+    /// A reset was seen other than by a read. What a read then finds looks like a FIN.
+    was_reset: bool,
+    answer: Answer,
+    end: Option<End>,
+}
+
+/// Where the exchange stands. awc writes a whole request before it reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Sending,
+    Receiving,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sending {
+    /// To the provider.
+    Open,
+    /// The provider reads no more, but its answer may have come.
+    Broken,
+    /// Nowhere: an answer is there, and the rest of the request is swallowed.
+    Swallowed,
+    /// To a provider that wants its answer read first: into a buffer, which never holds more than
+    /// the one request, and from there to the provider while its answer is read.
+    Behind,
+}
+
+/// How the provider's bytes came to an end.
+enum End {
+    /// The provider closed the connection, and that is the end of the answer.
+    Clean,
+    /// What is to be reported once all that came before it was delivered.
+    Failure(Failure, Option<io::Error>),
+}
+
+impl Line {
+    pub(super) fn new(socket: Socket, reuse: Reuse) -> Self {
+        Self {
+            socket: Some(socket),
+            opened: Instant::now(),
+            phase: Phase::Idle,
+            reuse,
+            requests: 0,
+            number: 0,
+            sent: 0,
+            sending: Sending::Open,
+            unsent: VecDeque::new(),
+            was_reset: false,
+            answer: Answer::default(),
+            end: None,
+        }
+    }
+
+    pub(super) fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.phase == Phase::Idle
+    }
+
+    /// Whether the connection is there and nothing waits on it.
+    pub(super) fn is_silent(&mut self) -> bool {
+        let input = self.socket.as_mut().map(Socket::has_input);
+        matches!(input, Some(Ok(false)))
+    }
+
+    pub(super) fn socket(&self) -> Option<&Socket> {
+        self.socket.as_ref()
+    }
+
+    fn open_socket(&mut self) -> io::Result<&mut Socket> {
+        if self.socket.is_none() {
+            return Err(self.fail(self.cut(), None).into());
+        }
+        self.socket
+            .as_mut()
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// What the end of the connection means at this point.
+    fn cut(&self) -> Failure {
+        match self.answer.status() {
+            None => Failure::ClosedBeforeResponse,
+            Some(_) => Failure::CutMidResponse,
+        }
+    }
+
+    /// Ends the connection with an error that tells how far this exchange had come.
+    fn fail(&mut self, failure: Failure, source: Option<io::Error>) -> TransportError {
+        self.socket = None;
+        TransportError::new(failure, source).on_connection(
+            self.requests > 1,
+            self.sent,
+            self.answer.bytes(),
+        )
+    }
+
+    /// Before the first byte of a request.
+    pub(super) fn begin(&mut self, number: u64, request: &[u8]) -> io::Result<()> {
+        if request.starts_with(b"HEAD ") || request.starts_with(b"CONNECT ") {
+            let reason = "answers to its method are framed in another way";
+            return Err(self.fail(Failure::BadRequest(reason), None).into());
+        }
+        self.requests += 1;
+        connect::note_use(self.requests > 1);
+        self.number = number;
+        self.sent = 0;
+        self.sending = Sending::Open;
+        self.unsent = VecDeque::new();
+        self.answer.reset();
+        self.phase = Phase::Sending;
+        match self.requests {
+            1 => self.note_early_answer(),
+            _ => Ok(()),
+        }
+    }
+
+    /// An answer that begins before its request is complete is relayed, but what else its provider
+    /// may send is nobody's guess: the connection ends with it.
+    fn note_early_answer(&mut self) -> io::Result<()> {
+        if self.reuse == Reuse::KeepAlive {
+            let input = self.open_socket()?.has_input();
+            self.was_reset |= input.is_err();
+            if input.unwrap_or(true) {
+                self.reuse = Reuse::Never;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the next bytes of the request.
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.sending == Sending::Open && self.sent > 0 {
+            self.note_early_answer()?;
+        }
+        if self.sending == Sending::Open {
+            let written = Pin::new(self.open_socket()?).poll_write(cx, bytes);
+            if let Poll::Ready(written) = self.after_write(written) {
+                self.sent += *written.as_ref().unwrap_or(&0) as u64;
+                return Poll::Ready(written);
+            }
+        }
+        if matches!(self.sending, Sending::Open | Sending::Broken) {
+            ready!(self.poll_early_answer(cx))?;
+        }
+        if self.sending == Sending::Behind {
+            self.unsent.extend(bytes);
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let is_done = matches!(self.sending, Sending::Swallowed | Sending::Behind);
+        if self.phase != Phase::Sending || is_done {
+            return Poll::Ready(Ok(()));
+        }
+        if self.sending == Sending::Open {
+            let flushed = Pin::new(self.open_socket()?).poll_flush(cx);
+            if let Poll::Ready(flushed) = self.after_write(flushed) {
+                return Poll::Ready(flushed);
+            }
+        }
+        self.poll_early_answer(cx)
+    }
+
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Some(socket) => Pin::new(socket).poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// A failed write ends the request, not yet the exchange: a provider that refuses a long
+    /// upload answers, closes, and thereby resets the connection, and its answer still lies here.
+    fn after_write<T>(&mut self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match written {
+            Poll::Ready(Err(error)) if is_gone(&error) => {
+                self.sending = Sending::Broken;
+                self.was_reset = true;
+            }
+            Poll::Ready(Err(error)) => {
+                return Poll::Ready(Err(self.fail(self.cut(), Some(error)).into()));
+            }
+            written => return written,
+        }
+        Poll::Pending
+    }
+
+    /// What to do when the request can't go on: the provider's answer may be the reason, and may
+    /// make the rest of the request pointless. Ready means that the rest is not waited for.
+    fn poll_early_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            match (self.answer.status(), self.end.take()) {
+                (None, Some(End::Failure(failure, source))) => {
+                    return Poll::Ready(Err(self.fail(failure, source).into()));
+                }
+                (_, end) => self.end = end,
+            }
+            if self.is_sending_pointless() {
+                self.sending = Sending::Swallowed;
+                return Poll::Ready(Ok(()));
+            }
+            if self.answer.waiting() >= MAX_EARLY_BYTES {
+                self.sending = Sending::Behind;
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.poll_receive(cx))?;
+            self.reuse = Reuse::Never;
+        }
+    }
+
+    /// Who refuses, or has said everything already, won't read the rest; nor will who is gone.
+    fn is_sending_pointless(&self) -> bool {
+        self.answer.status().is_some_and(|status| {
+            let is_over = self.answer.is_complete() || self.end.is_some();
+            status >= 300 || is_over || self.sending == Sending::Broken
+        })
+    }
+
+    /// Goes on sending while the answer is read. Whatever comes of it, the answer tells more.
+    fn send_behind(&mut self, cx: &mut Context<'_>) {
+        while let Some(socket) = &mut self.socket {
+            let (next, _) = self.unsent.as_slices();
+            let sent = match next.is_empty() {
+                true => Pin::new(socket).poll_flush(cx).map_ok(|()| 0),
+                false => Pin::new(socket).poll_write(cx, next),
+            };
+            match sent {
+                Poll::Ready(Ok(count)) if count > 0 => {
+                    self.unsent.drain(..count);
+                    self.sent += count as u64;
+                }
+                Poll::Pending => return,
+                Poll::Ready(failed) => {
+                    self.was_reset |= failed.is_err();
+                    self.sending = Sending::Swallowed;
+                    self.unsent = VecDeque::new();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Gives awc what it hasn't got of the head.
+    pub(super) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.phase = Phase::Receiving;
+        loop {
+            if self.answer.deliver_head(buf) {
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(End::Failure(failure, source)) = self.end.take() {
+                return Poll::Ready(Err(self.fail(failure, source).into()));
+            }
+            ready!(self.poll_receive(cx))?;
+        }
+    }
+
+    /// Whether awc has got the whole head: what is left is for the caller.
+    pub(super) fn has_delivered_head(&self) -> bool {
+        self.answer.has_delivered_head()
+    }
+
+    /// Reads into the answer's own buffer, as long as it is not sure that what comes is body.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(socket) = &mut self.socket else {
+            return Poll::Ready(Err(self.fail(self.cut(), None).into()));
+        };
+        let room = self.answer.room();
+        match ready!(pin!(socket.read_buf(room)).poll(cx)) {
+            Ok(0) => self.note_end(None),
+            Ok(read) => {
+                let may_reuse = self.reuse == Reuse::KeepAlive && self.phase == Phase::Receiving;
+                if let Err(reason) = self.answer.take_in(read, may_reuse, self.number) {
+                    self.end = Some(End::Failure(Failure::BadResponse(reason), None));
+                }
+            }
+            Err(error) => self.note_end(Some(error)),
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The connection ended: cleanly (a FIN; over TLS a closing alert as well), or with an error.
+    fn note_end(&mut self, error: Option<io::Error>) {
+        let is_clean = error.is_none() && !self.was_reset;
+        let ends_answer = is_clean && self.answer.ends_with_connection();
+        self.end = Some(match ends_answer || self.answer.is_complete() {
+            true => End::Clean,
+            false => End::Failure(self.cut(), error),
+        });
+    }
+
+    /// How much content the answer has in all, once its head is there.
+    pub(super) fn size(&self) -> BodySize {
+        match self.answer.body() {
+            Some(Body::Length(left)) => BodySize::Sized(left + self.answer.waiting() as u64),
+            _ => BodySize::Stream,
+        }
+    }
+
+    /// The next piece of content, read into `scratch`; nothing at its end.
+    pub(super) fn poll_content(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+    ) -> Poll<Option<Result<Bytes, TransportError>>> {
+        if self.sending == Sending::Behind {
+            self.send_behind(cx);
+        }
+        if self.answer.waiting() > 0 {
+            return Poll::Ready(Some(Ok(self.answer.take_content())));
+        }
+        loop {
+            match self.end.take() {
+                Some(End::Failure(failure, source)) => {
+                    return Poll::Ready(Some(Err(self.fail(failure, source))));
+                }
+                Some(End::Clean) => {
+                    self.socket = None;
+                    return Poll::Ready(None);
+                }
+                None if self.answer.is_complete() => return Poll::Ready(None),
+                None => {}
+            }
+            match ready!(self.poll_read(cx, scratch))? {
+                0 => {}
+                content => {
+                    let piece = Bytes::copy_from_slice(&scratch[..content]);
+                    return Poll::Ready(Some(Ok(piece)));
+                }
+            }
+        }
+    }
+
+    /// Reads once; how much content came. An end or a fault is noted.
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+    ) -> Poll<Result<usize, TransportError>> {
+        self.answer.release_head();
+        let Some(socket) = &mut self.socket else {
+            return Poll::Ready(Err(self.fail(self.cut(), None)));
+        };
+        let mut buf = ReadBuf::new(scratch);
+        let read = ready!(Pin::new(socket).poll_read(cx, &mut buf));
+        if read.is_err() || buf.filled().is_empty() {
+            self.note_end(read.err());
+            return Poll::Ready(Ok(0));
+        }
+        let content = self.answer.unframe(buf.filled_mut());
+        Poll::Ready(Ok(content.unwrap_or_else(|reason| {
+            self.end = Some(End::Failure(Failure::BadResponse(reason), None));
+            0
+        })))
+    }
+
+    /// Whether nothing of the answer is left to be handed on.
+    pub(super) fn is_over(&self) -> bool {
+        self.answer.is_complete() && self.answer.waiting() == 0
+    }
+
+    /// Makes the line ready for another request; nothing if its connection may not serve one.
+    pub(super) fn into_idle(mut self: Box<Self>) -> Option<Box<Self>> {
+        let is_free = self.is_over()
+            && self.end.is_none()
+            && self.reuse == Reuse::KeepAlive
+            && self.answer.leaves_connection_usable();
+        self.phase = Phase::Idle;
+        is_free.then_some(self)
+    }
+}
+
+/// The errors of a write to a connection that the provider has closed.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+    )
+}
