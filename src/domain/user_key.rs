@@ -95,8 +95,7 @@ impl fmt::Debug for KeyHash {
     }
 }
 
-/// Which key it is: what logs and metrics say of whoever asks. The database's word, or a cache's; it
-/// comes from storage, whose names may have been written by hand.
+/// Which key it is: what the access log says of whoever asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyIdentity {
     /// Stays the same when the key is rotated.
@@ -105,20 +104,14 @@ pub struct KeyIdentity {
 }
 
 impl KeyIdentity {
-    /// A name that no operator could have given doesn't make a key another one. But it goes into
-    /// logs, so that its control characters are replaced.
+    /// As it is stored: a name that no operator could have given, written by hand, doesn't make a key
+    /// another one.
     pub fn new(id: Uuid, name: &str) -> Self {
-        let shown = |character: char| match character.is_control() {
-            true => char::REPLACEMENT_CHARACTER,
-            false => character,
-        };
-        Self {
-            id,
-            name: name.chars().map(shown).collect::<String>().into(),
-        }
+        let name = name.into();
+        Self { id, name }
     }
 
-    /// The operator's name for it, in one line.
+    /// The operator's name for it.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -199,12 +192,6 @@ mod tests {
         assert_eq!(hash.0.as_slice(), known.as_slice());
         assert!(KeyHash::from_hex(&hash.to_hex()).unwrap() == hash);
         assert_eq!(format!("{hash:?}"), "[key hash]");
-    }
-
-    #[test]
-    fn the_name_of_an_identity_is_one_line() {
-        let identity = KeyIdentity::new(Uuid::nil(), "two\nlines \u{1b}[31m 通义");
-        assert_eq!(identity.name(), "two\u{fffd}lines \u{fffd}[31m 通义");
     }
 
     #[test]

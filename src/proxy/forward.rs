@@ -46,9 +46,7 @@ async fn answer(
     let asked = ModelRequest::parse(endpoint.model, request.headers(), body)?;
     let route = path.find_route(asked.model()).await?;
     log::debug!(
-        "key {} \"{}\": model {} (streamed: {}) goes to provider {}",
-        caller.key().id,
-        caller.key().name(),
+        "model {} (streamed: {}) goes to provider {}",
         asked.model(),
         asked.is_streamed(),
         route.provider_name,

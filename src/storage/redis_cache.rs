@@ -608,7 +608,7 @@ mod tests {
 
     #[test]
     fn an_identity_reads_back_and_anything_else_does_not() {
-        for name in ["k", "two words ", "通义", ""] {
+        for name in ["k", "two words ", "two\nlines", "通义", ""] {
             let identity = KeyIdentity::new(Uuid::now_v7(), name);
             let text = identity_to_text(&identity);
             assert_eq!(identity_from_text(&text), Some(identity));

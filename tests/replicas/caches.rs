@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::{
     cable::Cable,
-    site::{Issued, MODEL, Replica, Site, hash, hashes},
+    site::{Issued, MODEL, Site, hash, hashes},
     support::soon,
 };
 
@@ -109,17 +109,10 @@ async fn another_replica_answers_from_redis_and_hears_of_every_change() {
     .await;
 }
 
-/// One that logs whose each request is.
-async fn telling(site: &Site) -> Replica {
-    site.replica(&[("RUST_LOG", "info,llm_gateway::proxy=debug")])
-        .await
-}
-
 #[actix_web::test]
 async fn whose_a_key_is_every_tier_tells_and_a_rename_reaches_them_all() {
     let site = Site::new().await;
-    let (one, other) = (telling(&site).await, telling(&site).await);
-    one.gateway.serve(MODEL, &site.provider).await;
+    let (one, other) = (site.serving().await, site.replica(&[]).await);
     let key = one.issue().await;
     // From Redis, or the database, and then from memory.
     for _ in 0..2 {
@@ -128,15 +121,14 @@ async fn whose_a_key_is_every_tier_tells_and_a_rename_reaches_them_all() {
     }
     one.rename(&key, "renamed").await;
     assert_eq!(one.status(&key.key).await, 200);
-    let line = format!("key {} \"renamed\": model", key.id);
-    one.gateway.logged(&line).await;
+    one.gateway.logged(&key.logged_as("renamed")).await;
     other.calls(&key, "renamed").await;
     // By hand: the log tells of it all the same. A name with a line break stays in one line.
     site.storage
         .execute("UPDATE user_keys SET name = 'by' || chr(10) || 'hand'")
         .await;
     for replica in [&one, &other] {
-        replica.calls(&key, "by\u{fffd}hand").await;
+        replica.calls(&key, r#""by\nhand""#).await;
     }
 
     // Each of the lower tiers alone.
@@ -150,18 +142,16 @@ async fn whose_a_key_is_every_tier_tells_and_a_rename_reaches_them_all() {
         .await;
     let (to_redis, to_database) = site.cables();
     to_database.cut();
-    let settings = [("RUST_LOG", "info,llm_gateway::proxy=debug")];
-    let fresh = site.replica_behind(to_redis, to_database, &settings).await;
+    let fresh = site.replica_behind(to_redis, to_database, &[]).await;
     fresh.calls(&second, "k").await;
-    fresh.calls(&key, "by\u{fffd}hand").await;
+    fresh.calls(&key, r#""by\nhand""#).await;
 }
 
 /// As during an upgrade: it moves the mark, and leaves the callers as they were.
 #[actix_web::test]
 async fn callers_that_an_older_program_left_behind_are_not_believed() {
     let site = Site::new().await;
-    let one = telling(&site).await;
-    one.gateway.serve(MODEL, &site.provider).await;
+    let one = site.serving().await;
     let mut redis = site.redis().await;
     for _ in 0..10 {
         let key = one.issue().await;
@@ -184,8 +174,7 @@ async fn callers_that_an_older_program_left_behind_are_not_believed() {
 #[actix_web::test]
 async fn a_caller_that_redis_lost_or_cannot_read_is_asked_for_in_the_database() {
     let site = Site::new().await;
-    let one = telling(&site).await;
-    one.gateway.serve(MODEL, &site.provider).await;
+    let one = site.serving().await;
     let mut redis = site.redis().await;
     for _ in 0..10 {
         let (lost, unreadable) = (one.issue().await, one.issue().await);

@@ -121,6 +121,13 @@ impl Site {
     }
 }
 
+impl Issued {
+    /// What the access log says of its requests.
+    pub(crate) fn logged_as(&self, name: &str) -> String {
+        format!("key_id={} key_name={name} ", self.id)
+    }
+}
+
 impl Replica {
     pub(crate) async fn ask(&self, key: &str) -> Response {
         self.ask_for(key, MODEL).await
@@ -169,11 +176,12 @@ impl Replica {
         (answer.status(), answer.json())
     }
 
-    /// Waits until a request with this key is logged as one of this name.
+    /// Waits until a request with this key is logged under this name, which is written as the access log
+    /// writes it.
     pub(crate) async fn calls(&self, key: &Issued, name: &str) {
-        let line = format!("key {} \"{name}\": model", key.id);
+        let fields = key.logged_as(name);
         soon(&format!("the key to be called {name}"), async {
-            while !self.gateway.log().contains(&line) {
+            while !self.gateway.log().contains(&fields) {
                 assert_eq!(self.status(&key.key).await, 200);
             }
         })
