@@ -1,6 +1,7 @@
 """The Deployment's container as a process: its environment, its probes, its end."""
 
 import http.client
+import json
 import os
 import re
 import signal
@@ -34,8 +35,8 @@ class Pod:
             self.process = subprocess.Popen([PROGRAM], env=environment, cwd=folder, stderr=log)
 
     def address(self, port):
-        words = {"http": r" listening on (\S+)", "admin": r"operators are served on (\S+)",
-                 "metrics": r"metrics are served on (\S+)"}
+        words = {"http": r"listening on ([\d.:]+)", "admin": r"operators are served on ([\d.:]+)",
+                 "metrics": r"metrics are served on ([\d.:]+)"}
         found = re.search(words[port], self.log.read_text(encoding="utf-8"))
         return found and found[1]
 
@@ -87,6 +88,8 @@ def test_it_starts_serves_and_stops_as_the_manifests_expect(pod):
     assert pod.get("http", "/v1/models", 5) == 401
     grace = pod.manifests.pod["spec"]["terminationGracePeriodSeconds"]
     assert pod.process.wait(timeout=grace) == 0, pod.log.read_text()
+    for line in pod.log.read_text(encoding="utf-8").splitlines():
+        json.loads(line)
 
 
 def test_it_does_not_start_without_a_database(manifests, tmp_path):
