@@ -406,19 +406,20 @@ fn serve(
         let upstream = shared.way_upstream.open();
         App::new()
             .wrap(shared.exchanges())
-            .configure(|app| shared.configure(app))
-            .configure(|app| {
-                if !shared.operators.are_elsewhere {
-                    shared.serve_operators(app, upstream.clone());
-                }
-            })
+            // First, because the router looks at one after the other.
             .service(proxy::scope(
                 shared.storage.clone(),
-                upstream,
+                upstream.clone(),
                 limits.clone(),
                 settings.sse_keep_alive,
                 &settings.cors_origins,
             ))
+            .configure(|app| shared.configure(app))
+            .configure(|app| {
+                if !shared.operators.are_elsewhere {
+                    shared.serve_operators(app, upstream);
+                }
+            })
             .default_service(web::to(unknown_url))
     };
     Ok(server::serve(listening, &of_server, application)?)

@@ -346,9 +346,9 @@ impl Drop for Open {
             true => Outcome::Failed,
             false => record.outcome.get().unwrap_or(self.outcome),
         };
-        record.recorder.finish(record, outcome);
         if let Some(asked) = record.asked.get() {
             asked.stream.take();
         }
+        record.recorder.finish(record, outcome);
     }
 }
