@@ -345,8 +345,8 @@ impl Reader<'_> {
             ),
             max_body_bytes,
             max_buffered_bytes: self.max_buffered_bytes(max_body_bytes),
-            // A running stream takes two file descriptors and some 20 KiB, up to 83 KiB where its
-            // client reads slowly: 332 MiB with all of them.
+            // A running stream takes two file descriptors and some 13 KiB, up to 55 KiB where its
+            // client reads slowly: 220 MiB with all of them.
             max_concurrent_requests: self.checked(
                 "MAX_CONCURRENT_REQUESTS",
                 4096,
