@@ -347,7 +347,8 @@ async fn a_slot_that_moves_is_followed() {
         .await
         .unwrap();
     let to = cluster.tls_port(target);
-    let names = ["mark", "keys", "routes"].map(|part| format!("{{{}}}:{part}", site.prefix()));
+    let parts = ["mark", "keys", "callers", "routes"];
+    let names = parts.map(|part| format!("{{{}}}:{part}", site.prefix()));
     let mut migrate = cmd("MIGRATE");
     migrate.arg("127.0.0.1").arg(to).arg("").arg(0).arg(5000);
     let () = cluster
