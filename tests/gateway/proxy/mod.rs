@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     client::{RawClient, Request, Response},
+    described::is_described,
     gateway::{ADMIN_KEY, TestGateway},
     provider::ScriptedProvider,
 };
@@ -71,7 +72,9 @@ impl Scene {
     }
 
     pub(crate) async fn send(&self, request: &Request) -> Response {
-        request.send_to(self.gateway.address()).await
+        let response = request.send_to(self.gateway.address()).await;
+        is_described(request, &response).await;
+        response
     }
 
     pub(crate) async fn connect(&self) -> RawClient {

@@ -202,6 +202,13 @@ impl Request {
         Self::new("POST", target)
     }
 
+    /// The method, and the path without its query.
+    pub(crate) fn method_and_path(&self) -> (&str, &str) {
+        let mut words = self.first_line.split(' ');
+        let (method, target) = (words.next().unwrap(), words.next().unwrap());
+        (method, target.split('?').next().unwrap())
+    }
+
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self

@@ -17,6 +17,7 @@ use tokio::{
 
 use super::{
     client::{RawClient, Request, Response},
+    described::is_described,
     evidence,
     provider::ScriptedProvider,
     soon,
@@ -318,6 +319,7 @@ impl Admin {
             false => request.send_to(self.address).await,
         };
         evidence::told(&answer);
+        is_described(&request, &answer).await;
         answer
     }
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod client;
 pub(crate) mod dead_ends;
+pub(crate) mod described;
 pub(crate) mod evidence;
 pub(crate) mod gateway;
 pub(crate) mod http;
