@@ -47,9 +47,7 @@ pub struct Application {
     servers: Vec<Server>,
     certificate: Option<Arc<Certificate>>,
     storage: Storage,
-    address: SocketAddr,
-    admin_address: Option<SocketAddr>,
-    metrics_address: Option<SocketAddr>,
+    addresses: Bound<SocketAddr>,
     draining: Draining,
     drain_delay: Duration,
 }
@@ -85,7 +83,7 @@ pub enum ApplicationError {
 }
 
 impl Application {
-    /// Opens storage and binds the address; serves nothing yet.
+    /// Binds the addresses and opens storage; serves nothing yet.
     ///
     /// # Errors
     /// Settings that can't work: an address in use, a database that must not be used. A
@@ -93,15 +91,8 @@ impl Application {
     pub async fn build(settings: Settings) -> Result<Self, ApplicationError> {
         let certificate = settings.tls.as_ref().map(Certificate::load).transpose();
         let certificate = certificate.map_err(ApplicationError::Certificate)?;
-        let bind_to = |variable| move |address| bind(variable, address);
-        let listener = bind("LISTEN_ADDR", settings.listen_addr)?;
-        let admin_listener = settings.admin_listen_addr.map(bind_to("ADMIN_LISTEN_ADDR"));
-        let admin_listener = admin_listener.transpose()?;
-        let metrics_listener = settings.metrics_addr.map(bind_to("METRICS_ADDR"));
-        let metrics_listener = metrics_listener.transpose()?;
-        let address = listener.local_addr()?;
-        let admin_address = address_of(admin_listener.as_ref())?;
-        let metrics_address = address_of(metrics_listener.as_ref())?;
+        let listeners = Bound::bind(&settings)?;
+        let addresses = listeners.addresses()?;
         log_choices(&settings);
         for warning in settings.warnings() {
             log::warn!("{warning}");
@@ -122,29 +113,11 @@ impl Application {
             },
         };
         let drain_delay = settings.drain_delay;
-        let mut servers = Vec::new();
-        if let Some(listener) = metrics_listener {
-            servers.push(serve_aside(
-                listener,
-                &settings,
-                &shared,
-                Shared::show_metrics,
-            )?);
-        }
-        if let Some(listener) = admin_listener {
-            let operators = |shared: &Shared, app: &mut ServiceConfig| {
-                shared.serve_operators(app, shared.way_upstream.open());
-            };
-            servers.push(serve_aside(listener, &settings, &shared, operators)?);
-        }
-        servers.push(serve(listener, settings, shared)?);
         Ok(Self {
-            servers,
+            servers: serve_all(listeners, settings, shared)?,
             certificate,
             storage,
-            address,
-            admin_address,
-            metrics_address,
+            addresses,
             draining,
             drain_delay,
         })
@@ -152,7 +125,7 @@ impl Application {
 
     /// Where it serves; the real port where `LISTEN_ADDR` has 0.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.addresses.programs
     }
 
     /// Serves until `stop` or until the cache warmer is gone. Then it says so on `/readyz` and goes
@@ -163,13 +136,7 @@ impl Application {
     /// # Errors
     /// The server failed, the cache warmer is gone, or the stop was cut short.
     pub async fn run_until_stopped(self, mut stop: StopSignal) -> Result<(), ApplicationError> {
-        if let Some(address) = self.admin_address {
-            log::info!("operators are served on {address} alone");
-        }
-        if let Some(address) = self.metrics_address {
-            log::info!("metrics are served on {address} alone");
-        }
-        log::info!("listening on {}", self.address);
+        self.addresses.log();
         let handles: Vec<_> = self.servers.iter().map(Server::handle).collect();
         let stop_all = || join_all(handles.iter().map(|handle| handle.stop(true)));
         // They end together, or with the first that fails.
@@ -232,6 +199,53 @@ fn outcome(cause: Cause, served: io::Result<()>) -> Result<(), ApplicationError>
     }
 }
 
+/// One for each address: `LISTEN_ADDR`, and where they are set `ADMIN_LISTEN_ADDR` and
+/// `METRICS_ADDR`.
+struct Bound<T> {
+    programs: T,
+    operators: Option<T>,
+    metrics: Option<T>,
+}
+
+impl Bound<TcpListener> {
+    fn bind(settings: &Settings) -> Result<Self, ApplicationError> {
+        let programs = bind("LISTEN_ADDR", settings.listen_addr)?;
+        let to = |variable| move |address| bind(variable, address);
+        let operators = settings.admin_listen_addr.map(to("ADMIN_LISTEN_ADDR"));
+        let metrics = settings.metrics_addr.map(to("METRICS_ADDR"));
+        Ok(Self {
+            programs,
+            operators: operators.transpose()?,
+            metrics: metrics.transpose()?,
+        })
+    }
+
+    /// The real ports, where the settings have 0.
+    fn addresses(&self) -> io::Result<Bound<SocketAddr>> {
+        let of = |listener: &Option<TcpListener>| {
+            let address = listener.as_ref().map(TcpListener::local_addr);
+            address.transpose()
+        };
+        Ok(Bound {
+            programs: self.programs.local_addr()?,
+            operators: of(&self.operators)?,
+            metrics: of(&self.metrics)?,
+        })
+    }
+}
+
+impl Bound<SocketAddr> {
+    fn log(&self) {
+        if let Some(address) = self.operators {
+            log::info!("operators are served on {address} alone");
+        }
+        if let Some(address) = self.metrics {
+            log::info!("metrics are served on {address} alone");
+        }
+        log::info!("listening on {}", self.programs);
+    }
+}
+
 fn log_choices(settings: &Settings) {
     let AdminKeys { current, previous } = &settings.admin_keys;
     for (name, key) in [
@@ -255,10 +269,6 @@ fn bind(variable: &'static str, address: SocketAddr) -> Result<TcpListener, Appl
         address,
         source,
     })
-}
-
-fn address_of(listener: Option<&TcpListener>) -> io::Result<Option<SocketAddr>> {
-    listener.map(TcpListener::local_addr).transpose()
 }
 
 fn tls_config(certificate: Option<&Arc<Certificate>>) -> io::Result<Option<Arc<ServerConfig>>> {
@@ -356,6 +366,26 @@ impl Operators {
 /// Operators, their scripts and their monitoring are few, and not what the machine is for.
 const OPERATOR_WORKERS: usize = 1;
 const OPERATOR_CONNECTIONS: usize = 256;
+
+fn serve_all(
+    listeners: Bound<TcpListener>,
+    settings: Settings,
+    shared: Shared,
+) -> Result<Vec<Server>, ApplicationError> {
+    let mut servers = Vec::new();
+    if let Some(listener) = listeners.metrics {
+        let show = Shared::show_metrics;
+        servers.push(serve_aside(listener, &settings, &shared, show)?);
+    }
+    if let Some(listener) = listeners.operators {
+        let operators = |shared: &Shared, app: &mut ServiceConfig| {
+            shared.serve_operators(app, shared.way_upstream.open());
+        };
+        servers.push(serve_aside(listener, &settings, &shared, operators)?);
+    }
+    servers.push(serve(listeners.programs, settings, shared)?);
+    Ok(servers)
+}
 
 /// Serves what `configure` adds, and nothing of the data path.
 fn serve_aside(
