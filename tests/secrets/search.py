@@ -10,6 +10,7 @@ Redis, in a file of SQLite's, in a log and in answers, and the hash of a user ke
 import base64
 import hashlib
 import json
+import os
 import re
 import secrets
 import subprocess
@@ -59,7 +60,7 @@ def grep(patterns, folder):
         file.flush()
         command = ["grep", "--recursive", "--text", "--only-matching", "--with-filename", "--null"]
         command += ["--fixed-strings", "--file", file.name, "--exclude=keys", str(folder)]
-        done = subprocess.run(command, env={"LC_ALL": "C"}, capture_output=True, check=False)
+        done = subprocess.run(command, env=os.environ | {"LC_ALL": "C"}, capture_output=True, check=False)
     if done.returncode > 1:
         raise SystemExit(done.stderr.decode())
     for line in done.stdout.splitlines():

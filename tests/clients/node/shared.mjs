@@ -16,6 +16,8 @@ export const TEXT_LENGTH = CHUNKS * CHUNK_TEXT.length;
 
 // Far more than anything here takes, so that whatever hangs fails.
 export const TIMEOUT = 60_000;
+// The same for a program of its own: it reads many modules first, and all suites run at once.
+const PROGRAM_TIMEOUT = 3 * TIMEOUT;
 
 /** One that has a key's form, but was never issued. */
 export const WRONG_KEY = process.env.CLIENTS_WRONG_KEYS.split(" ")[1];
@@ -35,7 +37,7 @@ export const documented = (block) => import(`${DOCUMENT}/${block}`);
 /** What a module prints that is run where a block of shell commands was run before. */
 export function afterDocument(block, program) {
   const script = `source "${DOCUMENT}/${block}"\nexec "$0" --input-type=module --eval "$1"`;
-  const options = { cwd: DOCUMENT, encoding: "utf8", timeout: TIMEOUT };
+  const options = { cwd: DOCUMENT, encoding: "utf8", timeout: PROGRAM_TIMEOUT };
   return execFileSync("bash", ["--norc", "-euo", "pipefail", "-c", script, process.execPath, program], options).trim();
 }
 

@@ -29,6 +29,9 @@ TEXT_LENGTH = CHUNKS * len(CHUNK_TEXT)
 # Far more than anything here takes, so that whatever hangs fails.
 TIMEOUT = 60
 
+# The same for a program of several: each reads many modules first, and all suites run at once.
+SCRIPT_TIMEOUT = 3 * TIMEOUT
+
 # A failed request is the result, not something to try again.
 OPTIONS = {"timeout": TIMEOUT, "max_retries": 0}
 
@@ -72,7 +75,7 @@ def bash(script, *arguments):
         ["bash", "-euo", "pipefail", "-c", script, *arguments],
         capture_output=True,
         text=True,
-        timeout=TIMEOUT,
+        timeout=SCRIPT_TIMEOUT,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
