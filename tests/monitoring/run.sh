@@ -6,7 +6,8 @@
 # promtool checks the configuration and the rules, and runs alerts.test.yml, which says when each alert fires.
 # Then a gateway, a mock provider and Prometheus itself are started on free ports, Prometheus with the
 # configuration of docker/ but for the gateway's address and a shorter interval, and pytest sends requests that
-# end in every way, and asks Prometheus what the dashboard and the alerts ask it.
+# end in every way, and asks Prometheus what the dashboard and the alerts ask it. At the end promtool checks what
+# the gateway shows.
 #
 # Needs a debug build (cargo build --bins --examples), and DATABASE_URL and REDIS_URL (scripts/services.sh).
 set -euo pipefail
@@ -48,6 +49,8 @@ main() {
   check_rules
   start_all
   run_pytest "$@"
+  # With all that the tests have made the gateway count.
+  curl --silent --fail "$METRICS_ADDRESS/metrics" | promtool check metrics
 }
 
 check_rules() {

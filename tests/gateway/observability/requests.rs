@@ -14,6 +14,7 @@ use crate::{
         gateway::{ADMIN_KEY, TestGateway},
         scrape::Scrape,
         script::{Answer, Ending},
+        soon,
     },
 };
 
@@ -30,13 +31,16 @@ fn series(scrape: &Scrape) -> BTreeSet<String> {
 /// A scrape in which so many requests of this outcome are counted: a request is over, and counted,
 /// a moment after its client has its answer.
 async fn scrape_with(gateway: &TestGateway, outcome: &str, count: f64) -> Scrape {
-    loop {
-        let scrape = gateway.metrics().await;
-        let labels = [("endpoint", PATH), ("outcome", outcome)];
-        if scrape.sum(REQUESTS, &labels) >= count {
-            return scrape;
+    let counted = async {
+        loop {
+            let scrape = gateway.metrics().await;
+            let labels = [("endpoint", PATH), ("outcome", outcome)];
+            if scrape.sum(REQUESTS, &labels) >= count {
+                return scrape;
+            }
         }
-    }
+    };
+    soon(&format!("{count} requests to end as {outcome}"), counted).await
 }
 
 #[actix_rt::test]
