@@ -90,6 +90,7 @@ fn serve() -> Result<(), String> {
     };
     let system = actix_rt::System::new();
     let result = system.block_on(run);
+    telemetry::flush();
     // To drop the runtime would be to wait for blocking calls, a look-up of a name for example.
     mem::forget(system);
     result.map_err(|error: ApplicationError| error.to_string())

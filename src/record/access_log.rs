@@ -10,9 +10,7 @@ use log::{
 use uuid::Uuid;
 
 use super::{Connection, Ended};
-
-/// The log's name for these lines, for `RUST_LOG`.
-const TARGET: &str = "access";
+use crate::telemetry::ACCESS;
 
 /// The longest id of a provider's that is repeated: they are some forty characters long.
 const LONGEST_ID: usize = 128;
@@ -23,7 +21,7 @@ pub(super) fn write(ended: &Ended<'_>) {
         "/healthz" | "/readyz" | "/metrics" => Level::Debug,
         _ => Level::Info,
     };
-    if !log::log_enabled!(target: TARGET, level) {
+    if !log::log_enabled!(target: ACCESS, level) {
         return;
     }
     let (mut request_id, mut key_id) = (Uuid::encode_buffer(), Uuid::encode_buffer());
@@ -38,7 +36,7 @@ pub(super) fn write(ended: &Ended<'_>) {
     };
     let record = log::Record::builder()
         .level(level)
-        .target(TARGET)
+        .target(ACCESS)
         .key_values(&line)
         .build();
     log::logger().log(&record);

@@ -1,6 +1,6 @@
-//! Set-up of the log: `log` through `env_logger`, to standard error, one line for each record and
-//! one write for each line.
+//! Set-up of the log: `log` through `env_logger`, to standard error, one line for each record.
 
+mod gathered;
 mod json;
 mod text;
 
@@ -13,6 +13,9 @@ use log::Level;
 /// <https://docs.rs/env_logger/#enabling-logging>). The server's dispatcher would log each broken
 /// relay a second time.
 pub const DEFAULT_FILTER: &str = "info,actix_http::h1::dispatcher=off";
+
+/// The target of the access log.
+pub(crate) const ACCESS: &str = "access";
 
 /// What a line looks like.
 #[derive(Clone, Copy, Debug, Display, PartialEq, Eq)]
@@ -52,15 +55,27 @@ pub fn start(filter: &str, format: LogFormat) {
         LogFormat::Text => text::write,
         LogFormat::Json => json::write,
     };
+    let gathers = gathered::start().is_ok();
     let _ = env_logger::Builder::new()
         .parse_filters(filter)
         .format(move |out, record| {
             // In one piece: `out` takes small ones at a price.
             let mut line = Vec::with_capacity(USUAL_LINE);
             write(&mut line, &out.timestamp_millis(), record)?;
+            if gathers && record.target() == ACCESS {
+                gathered::add(&line);
+                return Ok(());
+            }
+            // What came before it stands before it.
+            gathered::flush();
             out.write_all(&line)
         })
         .try_init();
+}
+
+/// Writes the lines of the access log that are still held: for the end of the process.
+pub fn flush() {
+    gathered::flush();
 }
 
 /// A line of the access log has 450 to 650 bytes.
