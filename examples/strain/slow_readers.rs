@@ -14,9 +14,9 @@ use crate::{
 };
 
 const READERS: usize = 200;
-/// What each of them may cost the gateway's own memory. 33 KiB of it are awc's read buffer, which
-/// can't be set; the dispatcher's and awc's other buffers take 8 KiB each.
-const MOST_KIB_EACH: u64 = 96;
+/// What each of them may cost the gateway's own memory: mostly the dispatcher's two buffers, of which
+/// one holds a piece of 16 KiB beside what it would hold anyway.
+const MOST_KIB_EACH: u64 = 64;
 /// Once the pipes are full, nothing grows any more. What the allocator keeps may still move a bit.
 const MOST_GROWTH_KIB: u64 = 2048;
 const PROBES: usize = 300;

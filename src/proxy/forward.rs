@@ -41,7 +41,7 @@ async fn answer(
     let record = Record::of(request).ok_or(GatewayError::Internal)?;
     let caller = Caller::authenticate(&path.storage, request.headers(), endpoint.dialect).await?;
     record.note_key(Arc::clone(caller.key()));
-    // Its share of the memory is held until the body has been sent: until the answer begins.
+    // Its share of the memory is held until the body has been sent: as a rule, until the answer begins.
     let (body, share) = request_body::collect(request, body, &path.limits.body, &record).await?;
     let asked = ModelRequest::parse(endpoint.model, request.headers(), body)?;
     let route = path.find_route(asked.model()).await?;
@@ -55,7 +55,11 @@ async fn answer(
     let (body, model) = asked.for_model(&route.provider_model);
     record.note_model(model, Arc::clone(&route), is_streamed);
     let keep_alive = path.sse_keep_alive.filter(|_| is_streamed);
-    let held = Held { place, record };
+    let mut held = Held {
+        place,
+        share: None,
+        record,
+    };
     if let Some(every) = keep_alive {
         let exchange = Exchange {
             path: path.clone(),
@@ -72,6 +76,7 @@ async fn answer(
         .upstream
         .send(&route, request, body, &held.record)
         .await?;
+    held.share = Some(share).filter(|_| response.content.is_request_on_its_way());
     let idle_timeout = path.upstream.idle_timeout(&route);
     Ok(relay(response, request, route, idle_timeout, held))
 }

@@ -144,7 +144,7 @@ impl Exchange {
         let sent = upstream
             .send(&self.route, &self.request, self.body, record)
             .await;
-        drop(self.share);
+        let share = self.share;
         let refuse = |error| {
             record.note_failure(&error);
             event(&in_words(error, self.dialect, &self.request))
@@ -161,7 +161,10 @@ impl Exchange {
             let reason = "it answered a streamed request with no event stream".to_owned();
             return Err(refuse(GatewayError::UpstreamInvalidResponse { reason }));
         }
-        let Self { route, held, .. } = self;
+        let Self {
+            route, mut held, ..
+        } = self;
+        held.share = Some(share).filter(|_| response.content.is_request_on_its_way());
         Ok(Relay::body_of(response, route, idle_timeout, held))
     }
 }

@@ -23,6 +23,7 @@ use futures_util::StreamExt;
 use tokio::time::Duration;
 
 use super::{
+    buffered_bytes::Share,
     headers,
     overload::Place,
     transport::{Content, ProviderResponse, TransportError},
@@ -83,6 +84,9 @@ pub(super) fn respond(
 pub(super) struct Held {
     #[allow(dead_code, reason = "it is held, not read")]
     pub(super) place: Place,
+    /// Of its body's memory, where the answer began before all of the body was sent.
+    #[allow(dead_code, reason = "it is held, not read")]
+    pub(super) share: Option<Share>,
     pub(super) record: Rc<Record>,
 }
 

@@ -22,7 +22,7 @@ use super::buffered_bytes::{BufferedBytes, Share};
 use crate::{error::GatewayError, idle_timer::IdleTimer, record::Record};
 
 /// awc copies each piece of a body into its write buffer, which grows to hold it and stays that
-/// large for the rest of the exchange.
+/// large until the answer begins.
 const LARGEST_PIECE: usize = 64 * 1024;
 
 /// A slower sender than this, after the time for which it might as well have been silent, holds on
@@ -135,10 +135,9 @@ fn capacity_for(buffer: &Vec<u8>, needed: usize, declared: Option<usize>, longes
 /// How a body arrives: in pieces, with pauses.
 struct Arrival {
     silence: Duration,
-    /// A request is handled before the first piece of its body is handed over, and the dispatcher
-    /// polls the handler once more after that, as it does in each of its turns. Only then is it
-    /// known whether there is anything to wait for, and nearly always there isn't: before that, no
-    /// timer is set, and nobody is to be woken for what is there at the next poll.
+    /// A request is handled before the first piece of its body is handed over. The dispatcher polls
+    /// the handler in each of its turns, and so once more after it has taken that piece in: nobody
+    /// is to be woken for what is there then.
     was_asked: bool,
     idle: IdleTimer,
     /// When it was first waited for.
@@ -157,17 +156,15 @@ impl Arrival {
 
     async fn next_piece(&mut self, body: &mut Payload) -> Result<Option<Bytes>, GatewayError> {
         poll_fn(|cx| {
-            let is_first = !mem::replace(&mut self.was_asked, true);
-            let asking = match is_first {
-                true => &mut Context::from_waker(Waker::noop()),
-                false => &mut *cx,
+            let asking = match mem::replace(&mut self.was_asked, true) {
+                false => &mut Context::from_waker(Waker::noop()),
+                true => &mut *cx,
             };
             match body.poll_next_unpin(asking) {
                 Poll::Ready(piece) => {
                     self.idle.stop();
                     Poll::Ready(piece.transpose().map_err(|error| unreadable(&error)))
                 }
-                Poll::Pending if is_first => Poll::Pending,
                 Poll::Pending => {
                     self.since.get_or_insert_with(Instant::now);
                     let ran_out = self.idle.poll(cx);

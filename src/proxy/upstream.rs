@@ -160,8 +160,14 @@ impl Upstream {
             &self.plain
         };
         let first = prepare(&clients.pooled, route, asked)?;
-        match clients.pooled.send(first, body.clone()).await {
-            Err(error) if self.may_send_again(&error) => {
+        let mut outcome = clients.pooled.send(first, body.clone()).await;
+        if outcome.as_ref().is_err_and(is_unsent) {
+            // Every idle connection was found dead, and is gone: another one is opened.
+            let anew = prepare(&clients.pooled, route, asked)?;
+            outcome = clients.pooled.send(anew, body.clone()).await;
+        }
+        match outcome {
+            Err(error) if is_unsent(&error) || (self.settings.retry_stale && is_stale(&error)) => {
                 log::debug!("provider {}: {error}; sending again", route.provider_name);
                 if let Some(record) = record.filter(|_| !is_unsent(&error)) {
                     record.note_retry();
@@ -172,12 +178,10 @@ impl Upstream {
             outcome => Ok(outcome?),
         }
     }
+}
 
-    fn may_send_again(&self, error: &SendRequestError) -> bool {
-        TransportError::of(error).is_some_and(|error| {
-            error.is_unsent() || (error.is_stale() && self.settings.retry_stale)
-        })
-    }
+fn is_stale(error: &SendRequestError) -> bool {
+    TransportError::of(error).is_some_and(TransportError::is_stale)
 }
 
 fn is_unsent(error: &SendRequestError) -> bool {

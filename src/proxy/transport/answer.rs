@@ -18,7 +18,8 @@ const MAX_KEPT_BUFFER: usize = 16 * 1024;
 /// Room that a read gets before the head is complete.
 const READ_SIZE: usize = 8 * 1024;
 
-/// The state of one answer. Its buffers live as long as the connection.
+/// The state of one answer. The buffers for its head stay for the next one, unless the body takes
+/// longer.
 #[derive(Default)]
 pub(super) struct Answer {
     /// What was read and not yet understood: an incomplete head.
@@ -150,9 +151,11 @@ impl Answer {
         self.body.is_some() && self.delivered == self.head.len()
     }
 
-    /// The content that came before it was asked for.
+    /// The next piece of the content that came before it was asked for.
     pub(super) fn take_content(&mut self) -> Bytes {
-        std::mem::take(&mut self.content).into()
+        let end = self.content.len().min(READ_SIZE);
+        let rest = self.content.split_off(end);
+        std::mem::replace(&mut self.content, rest).into()
     }
 
     /// Gives the buffers back that the head took: a body may take long.

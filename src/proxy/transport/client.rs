@@ -161,6 +161,11 @@ impl Content {
         self.size
     }
 
+    /// Whether the request is still being sent, from memory, while the answer is read already.
+    pub fn is_request_on_its_way(&self) -> bool {
+        self.line.as_ref().is_some_and(|line| line.is_behind())
+    }
+
     /// Reads all of it, or nothing if it is longer than `limit` bytes.
     ///
     /// # Errors
@@ -197,7 +202,11 @@ impl Stream for Content {
         let polled = ready!(line.poll_content(cx, &mut this.pool.scratch()));
         match &polled {
             Some(Ok(_)) => this.settle(),
-            Some(Err(_)) | None => this.line = None,
+            Some(Err(_)) => this.line = None,
+            None => {
+                this.settle();
+                this.line = None;
+            }
         }
         Poll::Ready(polled)
     }

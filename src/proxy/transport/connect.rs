@@ -117,14 +117,20 @@ impl Service<ConnectInfo<Uri>> for Connector {
     fn call(&self, target: ConnectInfo<Uri>) -> Self::Future {
         let connector = self.clone();
         Box::pin(async move {
-            let socket = connector.open(&target).await;
-            let socket = socket.map_err(|error| ConnectError::Io(error.into()))?;
-            let line = Line::new(socket, connector.reuse);
             let authority = target
                 .request()
                 .authority()
                 .ok_or(ConnectError::Unresolved)?;
             let lot = connector.pool.lot(authority);
+            // awc may have dropped all that it pooled while every connection was in use.
+            let line = match connector.pool.has_any(lot) {
+                true => None,
+                false => {
+                    let socket = connector.open(&target).await;
+                    let socket = socket.map_err(|error| ConnectError::Io(error.into()))?;
+                    Some(Line::new(socket, connector.reuse))
+                }
+            };
             let transport = Transport::new(line, lot, connector.pool);
             Ok(Connection::new(target.request().clone(), transport))
         })

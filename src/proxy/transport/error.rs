@@ -85,11 +85,6 @@ impl TransportError {
         self.failure
     }
 
-    /// Whether an earlier request had been answered on the same connection.
-    pub fn is_reused(&self) -> bool {
-        self.reused
-    }
-
     /// How many bytes of this request were handed to the connection.
     pub fn request_bytes(&self) -> u64 {
         self.request_bytes

@@ -21,10 +21,12 @@ const MAX_NAME_BYTES: usize = 1024;
 pub(super) const NUMBER: &str = "x-exchange-of-the-transport";
 
 /// Headers that speak of this connection and end here (RFC 9110, section 7.6.1), and those whose
-/// place ours take. `Trailer` announces what isn't passed on either.
-const NOT_PASSED_ON: [&str; 9] = [
+/// place ours take. `Trailer` announces what isn't passed on either. `Host` means nothing in a
+/// response, and awc refuses two of them.
+const NOT_PASSED_ON: [&str; 10] = [
     "connection",
     "content-length",
+    "host",
     "keep-alive",
     "proxy-connection",
     "te",

@@ -400,6 +400,11 @@ impl Line {
         })))
     }
 
+    /// Whether a part of the request waits for the provider to read on.
+    pub(super) fn is_behind(&self) -> bool {
+        self.sending == Sending::Behind
+    }
+
     /// Whether nothing of the answer is left to be handed on.
     pub(super) fn is_over(&self) -> bool {
         self.answer.is_complete() && self.answer.waiting() == 0

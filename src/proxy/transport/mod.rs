@@ -55,11 +55,12 @@ pub struct Transport {
 }
 
 impl Transport {
-    fn new(line: Line, lot: LotNumber, pool: Rc<Pool>) -> Self {
+    /// Without a line of its own it takes an idle one.
+    fn new(line: Option<Line>, lot: LotNumber, pool: Rc<Pool>) -> Self {
         Self {
             pool,
             lot,
-            line: Some(Box::new(line)),
+            line: line.map(Box::new),
             number: 0,
         }
     }
@@ -135,6 +136,7 @@ impl AsyncWrite for Transport {
     }
 }
 
+/// awc asks for it, but reads and writes alone.
 impl ActixStream for Transport {
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
         match self.line.as_ref().and_then(|line| line.socket()) {

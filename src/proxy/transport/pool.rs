@@ -20,7 +20,7 @@ use super::line::Line;
 /// a client that doesn't read, memory that waits for nothing.
 const READ_SIZE: usize = 16 * 1024;
 
-/// awc loses no answer whose head it has got, as far as we know. Were it to, no more connections than
+/// awc loses no answer whose head it has got whole, as far as we know. Were it to, no more connections than
 /// these would stay open for nobody.
 const MOST_HANDED_OVER: usize = 64;
 

@@ -145,6 +145,15 @@ over_tcp_and_tls! {
         assert_eq!((reply.headers.len(), reply.body.as_str()), (94, "ok"));
     }
 
+    async fn what_awc_would_refuse_of_a_good_answer_does_not_reach_it(wire: Wire) {
+        for name in ["Host", "Expect", "Upgrade", "Connection", "X-Exchange-Of-The-Transport"] {
+            let twice = format!("{name}: 1\r\n").repeat(2);
+            let answer = format!("HTTP/1.1 200 OK\r\n{twice}content-length: 2\r\n\r\nok");
+            let reply = answered(wire, answer).await.unwrap();
+            assert_eq!((reply.status, reply.body.as_str()), (200, "ok"), "{name}");
+        }
+    }
+
     async fn an_unasked_upgrade_is_refused(wire: Wire) {
         assert_refused(wire, "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n").await;
     }

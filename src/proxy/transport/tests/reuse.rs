@@ -233,7 +233,7 @@ over_tcp_and_tls! {
         }
     }
 
-    /// They would wait until awc wants another connection to the same provider, perhaps for ever.
+    /// They would wait until another connection to the same provider is wanted, perhaps for ever.
     async fn connections_that_died_idle_do_not_pile_up(wire: Wire) {
         let (told, tells) = mpsc::channel();
         let gone = Provider::start(wire, move |mut peer: Peer, _| {
@@ -293,6 +293,50 @@ over_tcp_and_tls! {
         assert_eq!(client.pool.waiting_for_their_callers(), 64);
         assert_eq!(body(&client, &provider.url(), "found").await, "found");
         assert_eq!(client.pool.waiting_for_their_callers(), 63);
+    }
+
+    /// The end of a stream often comes in a read of its own.
+    async fn a_connection_is_kept_whose_answer_ends_after_its_content(wire: Wire) {
+        let (go, goes) = tokio::sync::watch::channel(0);
+        let provider = Provider::start(wire, move |mut peer: Peer, _| {
+            let mut goes = goes.clone();
+            async move {
+                for number in 1.. {
+                    peer.request().await?;
+                    peer.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n").await?;
+                    let _ = goes.wait_for(|go| *go == number).await;
+                    peer.send("0\r\n\r\n").await?;
+                }
+                Ok(())
+            }
+        });
+        let client = client_for(wire);
+        for number in 1..=3 {
+            let mut response = send(&client, &provider.url(), "x").await.unwrap();
+            assert_eq!(response.content.next().await.unwrap().unwrap(), "a");
+            go.send(number).unwrap();
+            assert!(response.content.next().await.is_none());
+            assert_eq!(client.pool.idle(), 1);
+        }
+        assert_eq!(provider.connections(), 1);
+    }
+
+    /// awc drops all that it pools while none of it has a connection.
+    async fn idle_connections_are_used_whatever_awc_pools(wire: Wire) {
+        let provider = answering(wire, whole);
+        let client = client_for(wire);
+        let url = provider.url();
+        let ask = || send(&client, &url, "x");
+        let mut running = Vec::new();
+        for _ in 0..3 {
+            running.push(ask().await.unwrap());
+        }
+        for response in running {
+            assert_eq!(response.content.read(9).await.unwrap().unwrap(), "x");
+        }
+        let (first, second) = futures_util::join!(ask(), ask());
+        assert!(first.is_ok() && second.is_ok());
+        assert_eq!(provider.connections(), 3);
     }
 
     async fn the_connection_that_was_used_last_is_used_next(wire: Wire) {
