@@ -19,11 +19,6 @@ use llm_gateway::{
     },
     telemetry,
 };
-use mimalloc::MiMalloc;
-
-/// A request takes some fifty allocations; and large bodies, which come and go, leave no holes.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 const HELP: &str = "\
 One lightweight process in front of many LLM providers, speaking the OpenAI API.
