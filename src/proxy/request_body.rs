@@ -101,7 +101,8 @@ async fn read(
             first = piece;
         } else {
             let capacity = capacity_for(&buffer, received, declared, limits.bytes);
-            share.grow_to(capacity)?;
+            // Memory that nothing was written to yet isn't occupied.
+            share.grow_to(capacity.min(2 * received))?;
             buffer.reserve_exact(capacity - buffer.len());
             buffer.extend_from_slice(&mem::take(&mut first));
             buffer.extend_from_slice(&piece);
@@ -118,12 +119,13 @@ async fn read(
     })
 }
 
-/// Of a body that is declared, this part must have come before there is room for all of it.
-const EARNEST: usize = 8;
+/// Of a body that is declared, this part must have come before there is room for all of it: not
+/// even addresses are to be had for nothing.
+const EARNEST: usize = 64;
 
-/// Grows by doubling, and to the declared length at once when a good part of it is there: a sender
-/// that declares much and sends little occupies little, a body that arrives whole occupies its own
-/// size, and no buffer of half its size has been left behind for it.
+/// Grows by doubling at first, and then to the declared length at once: a sender that declares much
+/// and sends little occupies little, a body that arrives whole occupies its own size, and the buffers
+/// that were left behind for it, which the allocator may keep, are a small part of it.
 fn capacity_for(buffer: &Vec<u8>, needed: usize, declared: Option<usize>, longest: usize) -> usize {
     match (buffer.capacity(), declared) {
         (enough, _) if enough >= needed => enough,
@@ -291,12 +293,9 @@ mod tests {
         let declared = Some(100_000);
         assert_eq!(
             capacities(100_000, declared, 1_000_000),
-            [1_000, 2_000, 4_000, 8_000, 16_000, 100_000]
+            [1_000, 2_000, 100_000]
         );
-        assert_eq!(
-            capacities(8_000, declared, 1_000_000),
-            [1_000, 2_000, 4_000, 8_000]
-        );
+        assert_eq!(capacities(1_000, declared, 1_000_000), [1_000]);
     }
 
     #[test]

@@ -15,8 +15,12 @@ const MAX_INTERIM: u32 = 256;
 /// Buffers that one large head made larger than this are given back after the answer.
 const MAX_KEPT_BUFFER: usize = 16 * 1024;
 
-/// Room that a read gets before the head is complete.
-const READ_SIZE: usize = 8 * 1024;
+/// Room that a read gets before the head is complete. With most answers that aren't streamed it takes
+/// the body too; with a stream it is given back, and more would leave the larger a hole.
+const READ_SIZE: usize = 4 * 1024;
+
+/// How much of what came early is handed on at once: as much as is read at once later.
+const LARGEST_PIECE: usize = 16 * 1024;
 
 /// The state of one answer. The buffers for its head stay for the next one, unless the body takes
 /// longer.
@@ -153,7 +157,7 @@ impl Answer {
 
     /// The next piece of the content that came before it was asked for.
     pub(super) fn take_content(&mut self) -> Bytes {
-        let end = self.content.len().min(READ_SIZE);
+        let end = self.content.len().min(LARGEST_PIECE);
         let rest = self.content.split_off(end);
         std::mem::replace(&mut self.content, rest).into()
     }
