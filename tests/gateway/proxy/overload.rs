@@ -4,7 +4,7 @@ use super::{BODY, PATH, Scene, refused};
 use crate::support::{
     client::{RawClient, Request, Response},
     gateway::ADMIN_KEY,
-    script::{Answer, Ending, Feed, framed},
+    script::{Answer, Ending, Feed, STREAM_HEAD, framed},
     soon,
 };
 
@@ -146,6 +146,25 @@ async fn all_bodies_together_are_bounded() {
     assert!(first.read_rest(head).await.is_complete());
     let log = scene.stop().await;
     assert!(log.contains("MAX_BUFFERED_BYTES"), "{log}");
+}
+
+#[actix_rt::test]
+async fn a_body_that_is_still_on_its_way_counts_while_its_answer_is_read() {
+    let limits = [("MAX_BODY_BYTES", "24MiB"), ("MAX_BUFFERED_BYTES", "24MiB")];
+    let scene = Scene::start_with(&limits).await;
+    // More than the buffers of both ends of a loopback connection hold.
+    let large = format!(r#"{{"model":"m","x":"{}"}}"#, "x".repeat(20 << 20));
+    let early = Answer::before_body().send(STREAM_HEAD);
+    let (answer, feed) = early.send(framed("e".repeat(1 << 20))).follow();
+    scene.provider.next(answer);
+    let mut first = scene.connect().await;
+    first.send(scene.request(&large).to_bytes()).await.unwrap();
+    let head = first.read_head().await.unwrap();
+    refused(&scene.ask(&large).await, 503, "body_memory_full");
+    feed.end_chunks();
+    assert!(first.read_rest(head).await.is_complete());
+    scene.provider.next(Answer::json(200, "{}"));
+    assert_eq!(scene.ask(&large).await.status(), 200);
 }
 
 #[actix_rt::test]
