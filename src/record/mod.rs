@@ -196,8 +196,10 @@ impl Record {
         self.head.set(Some(Instant::now()));
         let names = [X_REQUEST_ID, REQUEST_ID];
         if let Some(id) = names.iter().find_map(|name| headers.get(name)) {
-            // One request has one answer.
-            let _ = self.upstream_id.set(id.clone());
+            // A copy, because the value is a part of the buffer that the whole head was read into. One
+            // request has one answer.
+            let copied = HeaderValue::from_bytes(id.as_bytes());
+            let _ = copied.map(|id| self.upstream_id.set(id));
         }
     }
 
