@@ -92,6 +92,11 @@ impl Line {
         self.opened
     }
 
+    /// Of the present exchange.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.phase == Phase::Idle
     }

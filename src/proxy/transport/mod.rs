@@ -50,8 +50,6 @@ pub struct Transport {
     lot: LotNumber,
     /// Only for as long as awc has to do with an exchange.
     line: Option<Box<Line>>,
-    /// Of the last exchange.
-    number: u64,
 }
 
 impl Transport {
@@ -61,7 +59,6 @@ impl Transport {
             pool,
             lot,
             line: line.map(Box::new),
-            number: 0,
         }
     }
 
@@ -73,8 +70,7 @@ impl Transport {
         };
         let line = self.line.insert(line);
         if line.is_idle() {
-            self.number = self.pool.next_number();
-            line.begin(self.number, request)?;
+            line.begin(self.pool.next_number(), request)?;
         }
         Ok(line)
     }
@@ -106,7 +102,7 @@ impl AsyncRead for Transport {
             Some(line) => ready!(line.poll_head(cx, buf))?,
         }
         if let Some(line) = this.line.take_if(|line| line.has_delivered_head()) {
-            this.pool.hand_over(this.number, line, this.lot);
+            this.pool.hand_over(line, this.lot);
         }
         Poll::Ready(Ok(()))
     }
@@ -157,7 +153,6 @@ impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transport")
             .field("lot", &self.lot)
-            .field("number", &self.number)
             .finish_non_exhaustive()
     }
 }

@@ -60,7 +60,6 @@ struct Parked {
 }
 
 struct HandedOver {
-    number: u64,
     line: Box<Line>,
     lot: LotNumber,
 }
@@ -135,19 +134,19 @@ impl Pool {
     }
 
     /// Leaves an exchange to whoever gets the head with its number.
-    pub(super) fn hand_over(&self, number: u64, line: Box<Line>, lot: LotNumber) {
+    pub(super) fn hand_over(&self, line: Box<Line>, lot: LotNumber) {
         let mut all = self.handed_over.borrow_mut();
         if all.len() >= MOST_HANDED_OVER {
             all.remove(0);
         }
-        all.push(HandedOver { number, line, lot });
+        all.push(HandedOver { line, lot });
     }
 
     /// The exchange of this number, once.
     pub(super) fn receive(&self, number: u64) -> Option<(Box<Line>, LotNumber)> {
         let mut all = self.handed_over.borrow_mut();
-        let at = all.iter().position(|one| one.number == number)?;
-        let HandedOver { line, lot, .. } = all.swap_remove(at);
+        let at = all.iter().position(|one| one.line.number() == number)?;
+        let HandedOver { line, lot } = all.swap_remove(at);
         Some((line, lot))
     }
 
