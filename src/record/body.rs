@@ -1,6 +1,7 @@
 //! An answer's body, whose end is the end of the exchange.
 
 use std::{
+    mem,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -17,21 +18,50 @@ use crate::{server::InFlight, unread_body::SharedBody};
 pub(super) struct Kept {
     /// First, so that it ends first.
     pub(super) open: Open,
-    #[allow(dead_code, reason = "it is held, not read")]
     pub(super) in_flight: Option<InFlight>,
-    #[allow(dead_code, reason = "it is held, not read")]
     pub(super) upload: Option<SharedBody>,
 }
 
 /// A body that is watched on its way out.
 pub(crate) struct RecordedBody {
     body: BoxBody,
-    kept: Kept,
+    /// None once all of the body is written.
+    open: Option<Open>,
+    in_flight: Option<InFlight>,
+    #[allow(dead_code, reason = "it is held, not read")]
+    upload: Option<SharedBody>,
 }
 
 impl RecordedBody {
     pub(super) fn new(body: BoxBody, kept: Kept) -> Self {
-        Self { body, kept }
+        let Kept {
+            open,
+            in_flight,
+            upload,
+        } = kept;
+        Self {
+            body,
+            open: Some(open),
+            in_flight,
+            upload,
+        }
+    }
+
+    /// All of the body is written. The exchange ends, and what the body holds goes, once it has been
+    /// sent: nobody is to wait for that work, and an answer that is never sent is not complete.
+    fn end_once_sent(&mut self) {
+        let Some(mut open) = self.open.take() else {
+            return;
+        };
+        let body = mem::replace(&mut self.body, BoxBody::new(()));
+        let end = move || {
+            open.outcome = Outcome::Complete;
+            drop((open, body));
+        };
+        match &self.in_flight {
+            Some(in_flight) => in_flight.once_sent(end),
+            None => end(),
+        }
     }
 }
 
@@ -58,8 +88,12 @@ impl MessageBody for RecordedBody {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.body).poll_next(cx);
         match &polled {
-            Poll::Ready(Some(Ok(piece))) => this.kept.open.record.note_piece(piece.len()),
-            Poll::Ready(None) => this.kept.open.outcome = Outcome::Complete,
+            Poll::Ready(Some(Ok(piece))) => {
+                if let Some(open) = &this.open {
+                    open.record.note_piece(piece.len());
+                }
+            }
+            Poll::Ready(None) => this.end_once_sent(),
             // Whoever breaks a body has noted why.
             Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }

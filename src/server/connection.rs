@@ -6,8 +6,9 @@
 //! inside a body can see that a client has stopped reading. Here it shows: a write that waits.
 
 use std::{
-    cell::Cell,
-    io,
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    fmt, io,
     net::SocketAddr,
     pin::Pin,
     rc::Rc,
@@ -87,12 +88,27 @@ fn prepare(stream: &TcpStream, settings: &ClientSettings) -> io::Result<()> {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Exchange(Rc<Requests>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Requests {
     /// How many have begun since the connection was opened.
     begun: Cell<u64>,
     /// How many are being answered.
     running: Cell<u32>,
+    /// What is to be done once all of the answers so far has been sent.
+    once_sent: RefCell<VecDeque<OnceSent>>,
+}
+
+/// Called when the last byte of an answer has been handed to the operating system; dropped if that
+/// never happens.
+pub(super) type OnceSent = Box<dyn FnOnce()>;
+
+impl fmt::Debug for Requests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Requests")
+            .field("begun", &self.begun)
+            .field("running", &self.running)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Exchange {
@@ -102,11 +118,30 @@ impl Exchange {
         self.0.running.set(self.0.running.get() + 1);
         Running(self.clone())
     }
+
+    /// All that was written has been sent.
+    fn note_sent(&self) {
+        while let Some(done) = self.next_sent() {
+            done();
+        }
+    }
+
+    /// By itself, so that nothing is borrowed while what it returns runs, or goes.
+    fn next_sent(&self) -> Option<OnceSent> {
+        self.0.once_sent.borrow_mut().pop_front()
+    }
 }
 
 /// A request that is being answered.
 #[derive(Debug)]
 pub(super) struct Running(Exchange);
+
+impl Running {
+    /// All of the answer has been written, and this is to be done once it has been sent.
+    pub(super) fn once_sent(&self, done: OnceSent) {
+        self.0.0.once_sent.borrow_mut().push_back(done);
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -201,6 +236,13 @@ impl ClientConnection {
     }
 }
 
+impl Drop for ClientConnection {
+    /// What waits to be sent may hold on to the connection's exchange, so it has to be let go of.
+    fn drop(&mut self) {
+        while self.exchange.next_sent().is_some() {}
+    }
+}
+
 impl AsyncRead for ClientConnection {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -234,10 +276,73 @@ impl AsyncWrite for ClientConnection {
         let this = self.get_mut();
         // Over TLS it is here that what was written waits to be sent.
         let flushed = Pin::new(&mut this.wire).poll_flush(cx);
+        if matches!(flushed, Poll::Ready(Ok(()))) {
+            this.exchange.note_sent();
+        }
         this.after_write(flushed, cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().wire).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn connection() -> (ClientConnection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (client, accepted) = tokio::join!(client, listener.accept());
+        let limit = Duration::from_secs(60);
+        let settings = ClientSettings {
+            head_timeout: limit,
+            body_timeout: limit,
+            write_timeout: limit,
+            idle_timeout: limit,
+        };
+        let wire = Wire::Plain(accepted.unwrap().0);
+        let connection = ClientConnection::new(wire, &settings);
+        (connection, client.unwrap())
+    }
+
+    fn noting(what: &'static str, seen: &Rc<RefCell<Vec<&'static str>>>) -> OnceSent {
+        let seen = Rc::clone(seen);
+        Box::new(move || seen.borrow_mut().push(what))
+    }
+
+    #[actix_rt::test]
+    async fn what_is_to_be_done_once_answers_are_sent_is_done_then_and_in_their_order() {
+        let (mut connection, _client) = connection().await;
+        let seen = Rc::default();
+        let running = connection.exchange().begin();
+        running.once_sent(noting("first", &seen));
+        running.once_sent(noting("second", &seen));
+        let mut cx = Context::from_waker(Waker::noop());
+        let written = Pin::new(&mut connection).poll_write(&mut cx, b"the end");
+        assert!(matches!(written, Poll::Ready(Ok(7))));
+        assert_eq!(*seen.borrow(), [""; 0]);
+
+        for _ in 0..2 {
+            let flushed = Pin::new(&mut connection).poll_flush(&mut cx);
+            assert!(matches!(flushed, Poll::Ready(Ok(()))));
+            assert_eq!(*seen.borrow(), ["first", "second"]);
+        }
+    }
+
+    #[actix_rt::test]
+    async fn of_an_answer_that_is_never_sent_nothing_is_done_and_nothing_stays() {
+        let (connection, _client) = connection().await;
+        let seen = Rc::default();
+        let running = connection.exchange().begin();
+        running.once_sent(noting("first", &seen));
+        assert_eq!(Rc::strong_count(&seen), 2);
+        drop(connection);
+        assert_eq!((Rc::strong_count(&seen), &**seen.borrow()), (1, &[][..]));
     }
 }
