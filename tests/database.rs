@@ -288,7 +288,7 @@ async fn what_a_provider_was_given_reads_back_and_is_in_its_models_routes() {
         .value;
     let found = route(&fixture.database, "m").await.unwrap();
     assert_eq!(
-        (found.headers.opened(), found.timeouts),
+        (found.provider.headers.opened(), found.provider.timeouts),
         (Some(&new.headers), new.timeouts)
     );
     assert_eq!(found.created_at, model.created_at);
@@ -304,8 +304,8 @@ async fn what_a_provider_was_given_reads_back_and_is_in_its_models_routes() {
         .await
         .unwrap();
     let reset = route(&fixture.database, "m").await.unwrap();
-    assert!(reset.headers.is_empty());
-    assert_eq!(reset.timeouts, Timeouts::default());
+    assert!(reset.provider.headers.is_empty());
+    assert_eq!(reset.provider.timeouts, Timeouts::default());
 }
 
 #[actix_rt::test]
@@ -453,7 +453,10 @@ async fn only_an_active_model_of_an_active_provider_has_a_route() {
         .value;
     let found = route(database, "here").await.unwrap();
     assert_eq!(found.provider_model, "there");
-    assert_eq!(found.api_key.opened().unwrap().expose(), "sk-provider");
+    assert_eq!(
+        found.provider.api_key.opened().unwrap().expose(),
+        "sk-provider"
+    );
     assert!(route(database, "there").await.is_none());
 
     let switch = |is_active| ModelChange {

@@ -21,7 +21,7 @@ pub use self::{
     audit::{Actor, AuditEntry, Deed},
     change::{ModelChange, NewModel, NewProvider, ProviderChange, ProviderRefused},
     fixed_headers::FixedHeaders,
-    model::{ListedModel, Model, Route},
+    model::{Destination, ListedModel, Model, Route},
     name::Name,
     provider::{BaseUrl, Provider},
     provider_kind::{KeyHeader, ProviderKind},

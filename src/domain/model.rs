@@ -1,5 +1,7 @@
 //! Models: which provider serves a name, and under which name there.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -58,22 +60,29 @@ pub struct ListedModel {
 /// active provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// Who serves it.
-    pub provider_id: Uuid,
+    /// Who serves it. Routes of one provider may share this.
+    pub provider: Arc<Destination>,
     /// What the provider calls the model.
     pub provider_model: String,
-    /// The provider's name, the one that operators gave it.
-    pub provider_name: String,
-    /// What the provider speaks.
+    /// When the model was mapped.
+    pub created_at: DateTime<Utc>,
+}
+
+/// All that sending a request to a provider needs, whatever the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// The provider's id.
+    pub id: Uuid,
+    /// Its name, the one that operators gave it.
+    pub name: String,
+    /// What it speaks.
     pub kind: ProviderKind,
-    /// Where the provider is.
+    /// Where it is.
     pub base_url: BaseUrl,
-    /// The key that the provider issued to us; empty where it asks for none.
+    /// The key that it issued to us; empty where it asks for none.
     pub api_key: ProviderKey,
     /// What each of its requests carries besides.
     pub headers: ProviderHeaders,
-    /// How long the provider may take.
+    /// How long it may take.
     pub timeouts: Timeouts,
-    /// When the model was mapped.
-    pub created_at: DateTime<Utc>,
 }

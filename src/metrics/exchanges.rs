@@ -204,7 +204,7 @@ impl Counting {
     /// Counts an exchange that is over.
     pub(crate) fn count(&self, ended: &Ended<'_>) {
         let (model, provider) = match ended.asked() {
-            Some((model, route)) => (model, route.provider_name.as_str()),
+            Some((model, route)) => (model, route.provider.name.as_str()),
             None => ("", ""),
         };
         let mut met = self.met.borrow_mut();

@@ -49,7 +49,7 @@ async fn answer(
         "model {} (streamed: {}) goes to provider {}",
         asked.model(),
         asked.is_streamed(),
-        route.provider_name,
+        route.provider.name,
     );
     let is_streamed = asked.is_streamed();
     let (body, model) = asked.for_model(&route.provider_model);

@@ -123,7 +123,7 @@ pub(super) async fn show(
     authenticate(&path, &request).await?;
     let name = name(&request)?;
     let route = path.find_route(&name).await?;
-    Ok(HttpResponse::Ok().json(ModelView::new(&name, route.kind, route.created_at)))
+    Ok(HttpResponse::Ok().json(ModelView::new(&name, route.provider.kind, route.created_at)))
 }
 
 /// The key comes in either header: Anthropic's SDK asks for models too.

@@ -1,6 +1,9 @@
 //! Asks a provider for its models: whether its address, its key and its headers are right.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix_web::http::{Method, StatusCode};
 use serde::Deserialize;
@@ -8,7 +11,7 @@ use tokio::time::timeout;
 
 use super::{transport::ProviderResponse, upstream::Upstream};
 use crate::{
-    domain::{Provider, Route},
+    domain::{Destination, Provider, Route},
     error::GatewayError,
 };
 
@@ -52,15 +55,18 @@ pub async fn probe(upstream: &Upstream, provider: &Provider) -> Probe {
 
 /// The way to a provider, whatever the model.
 fn route(provider: &Provider) -> Route {
-    Route {
-        provider_id: provider.id,
-        provider_model: "(its list of models)".to_owned(),
-        provider_name: provider.name.as_str().to_owned(),
+    let destination = Destination {
+        id: provider.id,
+        name: provider.name.as_str().to_owned(),
         kind: provider.kind,
         base_url: provider.base_url.clone(),
         api_key: provider.api_key.clone(),
         headers: provider.headers.clone(),
         timeouts: provider.timeouts,
+    };
+    Route {
+        provider: Arc::new(destination),
+        provider_model: "(its list of models)".to_owned(),
         created_at: provider.created_at,
     }
 }

@@ -172,7 +172,7 @@ impl Relay {
     fn fail(&mut self, failure: Broken, cx: &Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         log::warn!(
             "provider {}, model {}: {failure} (request {})",
-            self.route.provider_name,
+            self.route.provider.name,
             self.route.provider_model,
             self.held.record.id(),
         );

@@ -82,7 +82,11 @@ impl Upstream {
 
     /// The longest that a route's provider may be silent in the middle of an answer.
     pub(super) fn idle_timeout(&self, route: &Route) -> Duration {
-        route.timeouts.idle.unwrap_or(self.settings.idle_timeout)
+        route
+            .provider
+            .timeouts
+            .idle
+            .unwrap_or(self.settings.idle_timeout)
     }
 
     /// Sends a caller's request with another body and the provider's key. Returns when the head of
@@ -134,10 +138,10 @@ impl Upstream {
         record: Option<&Rc<Record>>,
     ) -> Result<ProviderResponse, SendError> {
         let response_timeout = self.settings.response_timeout;
-        let limit = route.timeouts.response.unwrap_or(response_timeout);
+        let limit = route.provider.timeouts.response.unwrap_or(response_timeout);
         let attempts = self.attempt_twice(route, asked, body, record);
         let request = transport::Request {
-            connect_timeout: route.timeouts.connect,
+            connect_timeout: route.provider.timeouts.connect,
             observer: record.map(|record| Rc::clone(record) as _),
         };
         let attempts = transport::for_request(request, attempts);
@@ -154,7 +158,7 @@ impl Upstream {
         body: RequestBody,
         record: Option<&Rc<Record>>,
     ) -> Result<ProviderResponse, SendError> {
-        let clients = if route.base_url.is_tls() {
+        let clients = if route.provider.base_url.is_tls() {
             &self.tls
         } else {
             &self.plain
@@ -168,7 +172,7 @@ impl Upstream {
         }
         match outcome {
             Err(error) if is_unsent(&error) || (self.settings.retry_stale && is_stale(&error)) => {
-                log::debug!("provider {}: {error}; sending again", route.provider_name);
+                log::debug!("provider {}: {error}; sending again", route.provider.name);
                 if let Some(record) = record.filter(|_| !is_unsent(&error)) {
                     record.note_retry();
                 }
@@ -234,38 +238,38 @@ fn prepare(client: &Client, route: &Route, asked: &Asked<'_>) -> Result<ClientRe
 fn uri(route: &Route, asked: &Asked<'_>) -> Result<Uri, SendError> {
     let mark = if asked.query.is_some() { "?" } else { "" };
     let query = asked.query.unwrap_or_default();
-    let path_and_query = [route.base_url.path(), asked.path, mark, query].concat();
+    let path_and_query = [route.provider.base_url.path(), asked.path, mark, query].concat();
     let path_and_query = PathAndQuery::from_maybe_shared(Bytes::from(path_and_query))
         .map_err(|_| SendError::InvalidUri)?;
     let mut parts = Parts::default();
     // The scheme is `http` for TLS too, which is the transport's business and not awc's.
     parts.scheme = Some(UriScheme::HTTP);
-    parts.authority = Some(route.base_url.authority().clone());
+    parts.authority = Some(route.provider.base_url.authority().clone());
     parts.path_and_query = Some(path_and_query);
     Uri::from_parts(parts).map_err(|_| SendError::InvalidUri)
 }
 
 fn add_providers_own(route: &Route, headers: &mut HeaderMap) -> Result<(), SendError> {
-    headers.insert(HOST, route.base_url.host_header().clone());
-    for (name, value) in route.kind.default_headers() {
+    headers.insert(HOST, route.provider.base_url.host_header().clone());
+    for (name, value) in route.provider.kind.default_headers() {
         let name = HeaderName::from_static(name);
         if !headers.contains_key(&name) {
             headers.insert(name, HeaderValue::from_static(value));
         }
     }
-    let fixed = route.headers.opened().ok_or(SendError::Sealed)?;
+    let fixed = route.provider.headers.opened().ok_or(SendError::Sealed)?;
     for (name, value) in fixed.iter() {
         headers.insert(name.clone(), value.clone());
     }
-    if !route.api_key.is_empty() {
-        let header = route.kind.key_header();
+    if !route.provider.api_key.is_empty() {
+        let header = route.provider.kind.key_header();
         headers.insert(HeaderName::from_static(header.name), key(route, header)?);
     }
     Ok(())
 }
 
 fn key(route: &Route, header: KeyHeader) -> Result<HeaderValue, SendError> {
-    let api_key = route.api_key.opened().ok_or(SendError::Sealed)?;
+    let api_key = route.provider.api_key.opened().ok_or(SendError::Sealed)?;
     let value = [header.prefix, api_key.expose()].concat();
     let mut value = HeaderValue::from_maybe_shared(Bytes::from(value))
         .map_err(|_| SendError::UnusableRoute("API key"))?;
@@ -309,7 +313,7 @@ impl SendError {
         }
         log::warn!(
             "provider {}, model {}: {self} (request {})",
-            route.provider_name,
+            route.provider.name,
             route.provider_model,
             request.map(|id| id.to_string()).unwrap_or_default(),
         );

@@ -72,7 +72,7 @@ impl Source for Line<'_> {
         }
         if let Some(asked) = record.asked.get() {
             field("model", asked.model.as_str().into())?;
-            field("provider", asked.route.provider_name.as_str().into())?;
+            field("provider", asked.route.provider.name.as_str().into())?;
             field("upstream_model", asked.route.provider_model.as_str().into())?;
             field("streamed", asked.is_streamed.into())?;
         }

@@ -27,6 +27,10 @@ pub(super) trait Lookup: Clone + Hash + Eq + Send + Sync + 'static {
     type Found: Clone + Send + Sync + 'static;
 
     fn answers(shared: &Shared) -> &Answers<Self, Self::Found>;
+    /// As it is kept in memory.
+    fn for_memory(_: &Shared, found: Self::Found) -> Self::Found {
+        found
+    }
     fn counts(lookups: &AllLookups) -> &LookupCounts;
     fn flights(shared: &Shared) -> &Flights<Self, Self::Found>;
     fn in_redis(
@@ -81,6 +85,10 @@ impl Lookup for String {
 
     fn answers(shared: &Shared) -> &Answers<Self, Arc<Route>> {
         &shared.memory.routes
+    }
+
+    fn for_memory(shared: &Shared, route: Arc<Route>) -> Arc<Route> {
+        shared.memory.destinations.share(route)
     }
 
     fn counts(lookups: &AllLookups) -> &LookupCounts {
@@ -189,8 +197,7 @@ async fn walk<L: Lookup>(shared: &Shared, key: L, ticket: Ticket) -> Result<Answ
     }
     match L::gatherer(shared).find(key.clone()).await {
         Ok(answer) => {
-            let answers = L::answers(shared);
-            shared.memory.fill(answers, ticket, key, answer.clone());
+            remember(shared, ticket, key, &answer);
             Ok((answer, Tier::Database))
         }
         Err(outage @ StorageError::Unavailable { .. }) => {
@@ -208,6 +215,13 @@ async fn walk<L: Lookup>(shared: &Shared, key: L, ticket: Ticket) -> Result<Answ
         // A bound's refusal among them: it says nothing about the database.
         Err(error) => Err(error),
     }
+}
+
+fn remember<L: Lookup>(shared: &Shared, ticket: Ticket, key: L, answer: &Option<L::Found>) {
+    let answer = answer.clone();
+    let answer = answer.map(|found| L::for_memory(shared, found));
+    let answers = L::answers(shared);
+    shared.memory.fill(answers, ticket, key, answer);
 }
 
 /// What Redis that is ahead says, or else what is held.
@@ -240,10 +254,7 @@ async fn ask_redis<L: Lookup>(shared: &Shared, key: &L, ticket: Ticket) -> Optio
     let (stamp, answer) = key.in_redis(redis).await?;
     match shared.freshness.known() {
         Some(known) if stamp == known => {
-            let answers = L::answers(shared);
-            shared
-                .memory
-                .fill(answers, ticket, key.clone(), answer.clone());
+            remember(shared, ticket, key.clone(), &answer);
             shared.freshness.contacted(asked);
             Some(Told::Current(answer))
         }

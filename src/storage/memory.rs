@@ -7,15 +7,16 @@
 use std::{
     hash::Hash,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, PoisonError, RwLock, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use quick_cache::{Equivalent, sync::Cache};
+use uuid::Uuid;
 
 use super::database::Entry;
-use crate::domain::{KeyHash, KeyIdentity, ListedModel, Route};
+use crate::domain::{Destination, KeyHash, KeyIdentity, ListedModel, Route};
 
 /// Answers for keys and for routes.
 pub(crate) struct Memory {
@@ -23,6 +24,7 @@ pub(crate) struct Memory {
     pub(crate) routes: Answers<String, Arc<Route>>,
     /// The list of them all, which any change of a route takes out.
     pub(crate) listing: Answers<Listing, Arc<[ListedModel]>>,
+    pub(crate) destinations: Destinations,
     /// Counts invalidations. A fill holds the lock for reading and an invalidation for writing,
     /// so that no fill can slip in behind an invalidation that it didn't see.
     generation: AtomicU64,
@@ -41,6 +43,35 @@ const LISTINGS: usize = 32;
 pub(crate) struct Answers<K, V> {
     present: Cache<K, V>,
     absent: Cache<K, ()>,
+}
+
+/// The providers of the routes that are held, by their ids: what routes have in common is kept
+/// once. Ten thousand models of one provider then take no ten thousand addresses and keys, neither
+/// of memory nor of a processor's cache. Nothing is looked up here, so nothing here can be stale.
+pub(crate) struct Destinations(Cache<Uuid, Weak<Destination>>);
+
+/// Providers whose routes share. More than these are served all the same.
+const DESTINATIONS: usize = 1_000;
+
+impl Destinations {
+    fn new() -> Self {
+        Self(Cache::new(DESTINATIONS))
+    }
+
+    /// The same route, with what it has in common with another one in the same place.
+    pub(crate) fn share(&self, route: Arc<Route>) -> Arc<Route> {
+        let provider = &route.provider;
+        match self.0.get(&provider.id).and_then(|held| held.upgrade()) {
+            Some(held) if held == *provider => Arc::new(Route {
+                provider: held,
+                ..Route::clone(&route)
+            }),
+            _ => {
+                self.0.insert(provider.id, Arc::downgrade(provider));
+                route
+            }
+        }
+    }
 }
 
 /// Proves when a look-up began.
@@ -99,6 +130,7 @@ impl Memory {
             keys: Answers::new(capacity),
             routes: Answers::new(capacity),
             listing: Answers::new(LISTINGS),
+            destinations: Destinations::new(),
             generation: AtomicU64::new(0),
             fills: RwLock::new(()),
         }
@@ -153,7 +185,9 @@ mod tests {
     use super::*;
     use uuid::Uuid;
 
-    use crate::domain::PlainKey;
+    use chrono::Utc;
+
+    use crate::domain::{BaseUrl, FixedHeaders, PlainKey, ProviderKind, Sealed, Secret, Timeouts};
 
     fn identity() -> Option<Arc<KeyIdentity>> {
         Some(Arc::new(KeyIdentity::new(Uuid::nil(), "a key")))
@@ -210,6 +244,42 @@ mod tests {
             memory.invalidate(&[entry]);
             assert_eq!(memory.listing.get(&Listing).is_some(), is_kept);
         }
+    }
+
+    #[test]
+    fn routes_share_what_they_have_in_common_and_nothing_else() {
+        let id = Uuid::now_v7();
+        let route = |provider_id, address| {
+            Arc::new(Route {
+                provider: Arc::new(Destination {
+                    id: provider_id,
+                    name: "a provider".to_owned(),
+                    kind: ProviderKind::OPENAI,
+                    base_url: BaseUrl::parse(address).unwrap(),
+                    api_key: Sealed::new(provider_id, Secret::new("sk-1"), None),
+                    headers: Sealed::new(provider_id, FixedHeaders::default(), None),
+                    timeouts: Timeouts::default(),
+                }),
+                provider_model: "m".to_owned(),
+                created_at: Utc::now(),
+            })
+        };
+        let destinations = Destinations::new();
+        let first = destinations.share(route(id, "http://one.example"));
+        let second = destinations.share(route(id, "http://one.example"));
+        assert!(Arc::ptr_eq(&first.provider, &second.provider));
+
+        for other in [
+            route(id, "http://two.example"),
+            route(Uuid::now_v7(), "http://one.example"),
+        ] {
+            let shared = destinations.share(Arc::clone(&other));
+            assert_eq!(shared, other);
+            assert!(!Arc::ptr_eq(&first.provider, &shared.provider));
+        }
+        // The last one is what counts for the next.
+        let later = destinations.share(route(id, "http://two.example"));
+        assert_eq!(later.provider.base_url.as_str(), "http://two.example");
     }
 
     #[test]

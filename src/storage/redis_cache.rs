@@ -21,7 +21,7 @@ use std::{
     pin::pin,
     str::FromStr,
     sync::{
-        PoisonError, RwLock,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -40,7 +40,10 @@ use super::{
     metrics::RedisCounts,
 };
 use crate::{
-    domain::{BaseUrl, KeyHash, KeyIdentity, Keyring, ListedModel, ProviderKind, Route, Timeouts},
+    domain::{
+        BaseUrl, Destination, KeyHash, KeyIdentity, Keyring, ListedModel, ProviderKind, Route,
+        Timeouts,
+    },
     metrics::Metrics,
     settings::CacheSettings,
 };
@@ -537,19 +540,20 @@ struct StoredRoute {
 }
 
 fn route_to_json(route: &Route) -> String {
+    let provider = &route.provider;
     let stored = StoredRoute {
         form: FORM,
-        provider_id: route.provider_id,
+        provider_id: provider.id,
         provider_model: route.provider_model.clone(),
-        provider_name: route.provider_name.clone(),
-        kind: route.kind,
-        base_url: route.base_url.to_string(),
-        api_key: route.api_key.stored().to_owned(),
-        headers: route.headers.stored().to_owned(),
+        provider_name: provider.name.clone(),
+        kind: provider.kind,
+        base_url: provider.base_url.to_string(),
+        api_key: provider.api_key.stored().to_owned(),
+        headers: provider.headers.stored().to_owned(),
         timeouts_ms: [
-            route.timeouts.connect,
-            route.timeouts.response,
-            route.timeouts.idle,
+            provider.timeouts.connect,
+            provider.timeouts.response,
+            provider.timeouts.idle,
         ]
         .map(|limit| limit.and_then(|limit| u64::try_from(limit.as_millis()).ok())),
         created_at: route.created_at,
@@ -574,10 +578,9 @@ fn route_from_json(json: &str, keyring: &Keyring) -> Option<Route> {
         return None;
     }
     let [connect, response, idle] = stored.timeouts_ms.map(|ms| ms.map(Duration::from_millis));
-    Some(Route {
-        provider_id: stored.provider_id,
-        provider_model: stored.provider_model,
-        provider_name: stored.provider_name,
+    let provider = Destination {
+        id: stored.provider_id,
+        name: stored.provider_name,
         kind: stored.kind,
         base_url: BaseUrl::parse(&stored.base_url).ok()?,
         api_key: keyring.open(stored.provider_id, stored.api_key),
@@ -587,6 +590,10 @@ fn route_from_json(json: &str, keyring: &Keyring) -> Option<Route> {
             response,
             idle,
         },
+    };
+    Some(Route {
+        provider: Arc::new(provider),
+        provider_model: stored.provider_model,
         created_at: stored.created_at,
     })
 }
@@ -621,10 +628,9 @@ mod tests {
     #[test]
     fn a_route_reads_back() {
         let id = Uuid::now_v7();
-        let route = Route {
-            provider_id: id,
-            provider_model: "qwen-max".to_owned(),
-            provider_name: "Ali \"Cloud\"".to_owned(),
+        let provider = Destination {
+            id,
+            name: "Ali \"Cloud\"".to_owned(),
             kind: ProviderKind::OPENAI,
             base_url: ProviderKind::OPENAI.default_base_url().unwrap(),
             api_key: Sealed::new(id, Secret::new("sk-1"), None),
@@ -638,6 +644,10 @@ mod tests {
                 response: None,
                 idle: Some(Timeouts::LONGEST),
             },
+        };
+        let route = Route {
+            provider: Arc::new(provider),
+            provider_model: "qwen-max".to_owned(),
             created_at: Utc::now(),
         };
         let keyring = Keyring::default();

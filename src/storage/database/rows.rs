@@ -1,14 +1,14 @@
 //! Table rows, and the domain values that they hold.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Entry, Result, StorageError};
 use crate::domain::{
-    BaseUrl, Invalid, KeyHash, KeyIdentity, Keyring, ListedModel, Model, Name, Provider,
-    ProviderKind, Route, Timeouts, UserKey,
+    BaseUrl, Destination, Invalid, KeyHash, KeyIdentity, Keyring, ListedModel, Model, Name,
+    Provider, ProviderKind, Route, Timeouts, UserKey,
 };
 
 /// Milliseconds: connect, response, idle.
@@ -162,15 +162,18 @@ fn route(row: RouteRow, keyring: &Keyring) -> Result<(String, Route)> {
         ..,
     ) = row;
     let (.., connect, response, idle, created_at) = row;
-    let route = Route {
-        provider_id,
-        provider_model,
-        provider_name,
+    let provider = Destination {
+        id: provider_id,
+        name: provider_name,
         kind: kind(&row_kind)?,
         base_url: base_url(&url)?,
         api_key: keyring.open(provider_id, api_key),
         headers: keyring.open(provider_id, row_headers),
         timeouts: timeouts((connect, response, idle)),
+    };
+    let route = Route {
+        provider: Arc::new(provider),
+        provider_model,
         created_at,
     };
     Ok((model, route))
