@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     collections::HashMap,
     fmt::{self, Write as _},
+    rc::Rc,
     sync::Arc,
 };
 
@@ -29,13 +30,13 @@ use crate::{
 
 /// Upper ends of the buckets of the gateway's own share, in microseconds: a request on warm caches
 /// takes some 100 µs of processor time in all, one that asks the database some milliseconds.
-const OVERHEAD: &[u64] = &[
+const OVERHEAD: &[u64; 12] = &[
     25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 1_000_000,
 ];
 
 /// The same of what providers take: from an embedding's milliseconds to the ten minutes that are
 /// the longest wait by default.
-const PROVIDER: &[u64] = &[
+const PROVIDER: &[u64; 15] = &[
     5_000,
     25_000,
     100_000,
@@ -59,6 +60,7 @@ pub(crate) struct ExchangeMetrics(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
+    /// Without those that [`Traffic::well`] counts.
     requests: Parts<(Target, Ending), Count>,
     traffic: Parts<Target, Traffic>,
     overhead: Parts<EndpointName, Overhead>,
@@ -102,27 +104,38 @@ impl From<Option<StatusCode>> for Status {
     }
 }
 
+/// How nearly all of them end.
+const WELL: Ending = Ending {
+    status: Status::Known(200),
+    outcome: Outcome::Complete,
+};
+
+/// What nearly every request adds to, in one place: with many models, every place is a wait for
+/// memory.
 #[derive(Debug)]
 struct Traffic {
-    first_byte: Durations,
-    whole: Durations,
+    /// Requests that ended [`WELL`].
+    well: Count,
     bytes_in: Count,
     bytes_out: Count,
+    first_byte: Durations<{ PROVIDER.len() }>,
+    whole: Durations<{ PROVIDER.len() }>,
 }
 
 impl Default for Traffic {
     fn default() -> Self {
         Self {
-            first_byte: Durations::new(PROVIDER),
-            whole: Durations::new(PROVIDER),
+            well: Count::default(),
             bytes_in: Count::default(),
             bytes_out: Count::default(),
+            first_byte: Durations::new(PROVIDER),
+            whole: Durations::new(PROVIDER),
         }
     }
 }
 
 #[derive(Debug)]
-struct Overhead(Durations);
+struct Overhead(Durations<{ OVERHEAD.len() }>);
 
 impl Default for Overhead {
     fn default() -> Self {
@@ -169,21 +182,40 @@ impl Drop for Stream {
 #[derive(Debug)]
 pub(crate) struct Counting {
     all: ExchangeMetrics,
-    met: RefCell<Met<EndpointName, Met<String, Series>>>,
+    met: RefCell<Met>,
+}
+
+#[derive(Debug, Default)]
+struct Met {
+    endpoints: ByName<EndpointName, Endpoint>,
+    providers: ByName<String, Rc<Provider>>,
 }
 
 /// Found by names that operators gave, so that nobody can choose colliding ones.
-type Met<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+type ByName<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
+/// The parts for one endpoint.
+#[derive(Debug)]
+struct Endpoint {
+    overhead: Arc<Overhead>,
+    models: ByName<String, Series>,
+}
+
+/// The part for one provider.
+#[derive(Debug)]
+struct Provider {
+    name: String,
+    upstream: Arc<Upstream>,
+}
 
 /// The parts for one endpoint and model.
 #[derive(Debug)]
 struct Series {
     /// A model may be mapped to another one.
-    provider: String,
-    requests: Vec<(Ending, Arc<Count>)>,
+    provider: Rc<Provider>,
     traffic: Arc<Traffic>,
-    overhead: Arc<Overhead>,
-    upstream: Arc<Upstream>,
+    /// Of those that didn't end [`WELL`].
+    requests: Vec<(Ending, Arc<Count>)>,
 }
 
 impl Counting {
@@ -207,52 +239,53 @@ impl Counting {
             Some((model, route)) => (model, route.provider.name.as_str()),
             None => ("", ""),
         };
-        let mut met = self.met.borrow_mut();
-        let models = met.entry(ended.endpoint).or_default();
-        match models.get_mut(model) {
-            Some(series) if series.provider == provider => series.count(&self.all.0, model, ended),
+        let all = &*self.all.0;
+        let Met {
+            endpoints,
+            providers,
+        } = &mut *self.met.borrow_mut();
+        let endpoint = endpoints
+            .entry(ended.endpoint)
+            .or_insert_with(|| Endpoint::new(all, ended.endpoint));
+        if let Some(time) = ended.times.overhead {
+            endpoint.overhead.0.observe(time);
+        }
+        match endpoint.models.get_mut(model) {
+            Some(series) if series.provider.name == provider => series.count(all, model, ended),
             _ => {
-                let mut series = Series::new(&self.all.0, ended.endpoint, model, provider);
-                series.count(&self.all.0, model, ended);
-                models.insert(model.to_owned(), series);
+                let provider = Provider::among(providers, all, provider);
+                let mut series = Series::new(all, ended.endpoint, model, provider);
+                series.count(all, model, ended);
+                endpoint.models.insert(model.to_owned(), series);
             }
         }
     }
 }
 
-impl Series {
-    fn new(all: &Shared, endpoint: EndpointName, model: &str, provider: &str) -> Self {
-        let target = Target {
-            endpoint,
-            model: model.to_owned(),
-            provider: provider.to_owned(),
-        };
+impl Endpoint {
+    fn new(all: &Shared, name: EndpointName) -> Self {
         Self {
-            provider: provider.to_owned(),
-            requests: Vec::new(),
-            traffic: all.traffic.add(target, Traffic::default()),
-            overhead: all.overhead.add(endpoint, Overhead::default()),
-            upstream: all.upstream.add(provider.to_owned(), Upstream::default()),
+            overhead: all.overhead.add(name, Overhead::default()),
+            models: ByName::default(),
         }
     }
+}
 
-    fn count(&mut self, all: &Shared, model: &str, ended: &Ended<'_>) {
-        self.requests_with(all, model, ended).add(1);
-        let Traffic {
-            first_byte,
-            whole,
-            bytes_in,
-            bytes_out,
-        } = &*self.traffic;
-        bytes_in.add(ended.bytes_in());
-        bytes_out.add(ended.bytes_out());
-        whole.observe(ended.times.whole);
-        if let Some(time) = ended.times.first_byte {
-            first_byte.observe(time);
+impl Provider {
+    /// The one of this name, met before or not.
+    fn among(met: &mut ByName<String, Rc<Self>>, all: &Shared, name: &str) -> Rc<Self> {
+        if let Some(provider) = met.get(name) {
+            return Rc::clone(provider);
         }
-        if let Some(time) = ended.times.overhead {
-            self.overhead.0.observe(time);
-        }
+        let provider = Rc::new(Self {
+            name: name.to_owned(),
+            upstream: all.upstream.add(name.to_owned(), Upstream::default()),
+        });
+        met.insert(name.to_owned(), Rc::clone(&provider));
+        provider
+    }
+
+    fn count(&self, ended: &Ended<'_>) {
         match ended.connection() {
             Some(Connection::New) => self.upstream.opened.add(1),
             Some(Connection::Reused) => self.upstream.reused.add(1),
@@ -260,18 +293,48 @@ impl Series {
         }
         self.upstream.retries.add(ended.is_retried().into());
     }
+}
+
+impl Series {
+    fn new(all: &Shared, endpoint: EndpointName, model: &str, provider: Rc<Provider>) -> Self {
+        let target = Target {
+            endpoint,
+            model: model.to_owned(),
+            provider: provider.name.clone(),
+        };
+        Self {
+            provider,
+            traffic: all.traffic.add(target, Traffic::default()),
+            requests: Vec::new(),
+        }
+    }
+
+    fn count(&mut self, all: &Shared, model: &str, ended: &Ended<'_>) {
+        self.provider.count(ended);
+        self.requests_with(all, model, ended).add(1);
+        let traffic = &*self.traffic;
+        traffic.bytes_in.add(ended.bytes_in());
+        traffic.bytes_out.add(ended.bytes_out());
+        traffic.whole.observe(ended.times.whole);
+        if let Some(time) = ended.times.first_byte {
+            traffic.first_byte.observe(time);
+        }
+    }
 
     fn requests_with(&mut self, all: &Shared, model: &str, ended: &Ended<'_>) -> &Count {
         let ending = Ending {
             status: ended.status().into(),
             outcome: ended.outcome,
         };
+        if ending == WELL {
+            return &self.traffic.well;
+        }
         let met = self.requests.iter().position(|(met, _)| *met == ending);
         let met = met.unwrap_or_else(|| {
             let target = Target {
                 endpoint: ended.endpoint,
                 model: model.to_owned(),
-                provider: self.provider.clone(),
+                provider: self.provider.name.clone(),
             };
             let count = all.requests.add((target, ending), Count::default());
             self.requests.push((ending, count));
@@ -301,6 +364,12 @@ impl Shared {
         for (labels, parts) in self.requests.all() {
             counter(&mut family, &labels, &parts, |count| count)?;
         }
+        for (target, parts) in self.traffic.all() {
+            // What never ended so has no such series.
+            if parts.iter().any(|part| part.well.get() > 0) {
+                counter(&mut family, &(target, WELL), &parts, |part| &part.well)?;
+            }
+        }
         Ok(())
     }
 
@@ -322,7 +391,7 @@ impl Shared {
                 counter(&mut family, labels, parts, of)?;
             }
         }
-        type Times = fn(&Traffic) -> &Durations;
+        type Times = fn(&Traffic) -> &Durations<{ PROVIDER.len() }>;
         let times: [(_, _, Times); 2] = [
             (
                 "first_byte",
@@ -400,11 +469,11 @@ fn counter<V>(
         .encode_counter::<NoLabelSet, u64, u64>(&sum, None)
 }
 
-fn histogram<V>(
+fn histogram<V, const BOUNDS: usize>(
     family: &mut MetricEncoder<'_>,
     labels: &impl EncodeLabelSet,
     parts: &[Arc<V>],
-    of: impl Fn(&V) -> &Durations + Copy,
+    of: impl Fn(&V) -> &Durations<BOUNDS> + Copy,
 ) -> fmt::Result {
     let Histogram {
         sum_seconds,

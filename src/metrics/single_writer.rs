@@ -16,6 +16,10 @@ use std::{
 pub(super) struct Count(AtomicU64);
 
 impl Count {
+    const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
     pub(super) fn add(&self, more: u64) {
         let sum = self.get().wrapping_add(more);
         self.0.store(sum, Ordering::Relaxed);
@@ -26,31 +30,31 @@ impl Count {
     }
 }
 
-/// Durations, by the bucket that they fall into. It has one writer too.
+/// Durations, by the bucket that they fall into. It has one writer too. All of it lies together,
+/// because of ten thousand of these each is out of the processor's cache when it is needed.
 #[derive(Debug)]
-pub(super) struct Durations {
+pub(super) struct Durations<const BOUNDS: usize> {
     /// Upper ends in microseconds, ascending.
-    bounds: &'static [u64],
-    /// One more than there are bounds, for what is above the last.
-    counts: Box<[Count]>,
+    bounds: &'static [u64; BOUNDS],
     sum: Count,
+    above: Count,
+    counts: [Count; BOUNDS],
 }
 
-impl Durations {
-    pub(super) fn new(bounds: &'static [u64]) -> Self {
+impl<const BOUNDS: usize> Durations<BOUNDS> {
+    pub(super) fn new(bounds: &'static [u64; BOUNDS]) -> Self {
         Self {
             bounds,
-            counts: (0..=bounds.len()).map(|_| Count::default()).collect(),
             sum: Count::default(),
+            above: Count::default(),
+            counts: [const { Count::new() }; BOUNDS],
         }
     }
 
     pub(super) fn observe(&self, duration: Duration) {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let bucket = self.bounds.partition_point(|&bound| bound < micros);
-        if let Some(count) = self.counts.get(bucket) {
-            count.add(1);
-        }
+        self.counts.get(bucket).unwrap_or(&self.above).add(1);
         self.sum.add(micros);
     }
 }
@@ -65,19 +69,22 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
-    pub(super) fn of<'a>(parts: impl Iterator<Item = &'a Durations> + Clone) -> Self {
+    /// All of them have the same bounds.
+    pub(super) fn of<'a, const BOUNDS: usize>(
+        parts: impl Iterator<Item = &'a Durations<BOUNDS>> + Clone,
+    ) -> Self {
         let bounds = parts.clone().next().map_or(&[][..], |part| part.bounds);
+        let of = |bucket| {
+            let counts = parts.clone().map(move |part: &Durations<BOUNDS>| {
+                part.counts.get(bucket).unwrap_or(&part.above)
+            });
+            counts.map(Count::get).sum()
+        };
         let ends = bounds.iter().map(|&micros| seconds(micros));
-        let buckets: Vec<_> = ends
-            .chain([f64::INFINITY])
-            .enumerate()
-            .map(|(bucket, end)| {
-                let counts = parts.clone().filter_map(|part| part.counts.get(bucket));
-                (end, counts.map(Count::get).sum())
-            })
-            .collect();
+        let ends = ends.chain([f64::INFINITY]).enumerate();
+        let buckets: Vec<_> = ends.map(|(bucket, end)| (end, of(bucket))).collect();
         Self {
-            sum_seconds: seconds(parts.map(|part| part.sum.get()).sum()),
+            sum_seconds: seconds(parts.clone().map(|part| part.sum.get()).sum()),
             count: buckets.iter().map(|(_, count)| count).sum(),
             buckets,
         }
