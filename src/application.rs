@@ -437,13 +437,16 @@ fn serve(
         App::new()
             .wrap(shared.exchanges())
             // First, because the router looks at one after the other.
-            .service(proxy::scope(
-                shared.storage.clone(),
-                upstream.clone(),
-                limits.clone(),
-                settings.sse_keep_alive,
-                &settings.cors_origins,
-            ))
+            .configure(|app| {
+                proxy::configure(
+                    app,
+                    shared.storage.clone(),
+                    upstream.clone(),
+                    limits.clone(),
+                    settings.sse_keep_alive,
+                    &settings.cors_origins,
+                );
+            })
             .configure(|app| shared.configure(app))
             .configure(|app| {
                 if !shared.operators.are_elsewhere {

@@ -26,8 +26,7 @@ use std::{sync::Arc, time::Duration};
 use actix_web::{
     Resource,
     body::MessageBody,
-    dev::HttpServiceFactory,
-    web::{self, Bytes},
+    web::{self, Bytes, ServiceConfig},
 };
 
 pub use self::{
@@ -56,37 +55,49 @@ use crate::{
 /// Where everything here is.
 const SCOPE: &str = "/v1";
 
-/// The scope `/v1`. It belongs to one worker, because `upstream` does.
-pub fn scope(
+/// Serves `/v1`. It belongs to one worker, because `upstream` does.
+///
+/// What is forwarded stands by itself, before the scope with the rest: a request passes one router
+/// less, and no middleware that nobody has asked for.
+pub fn configure(
+    app: &mut ServiceConfig,
     storage: Storage,
     upstream: web::Data<Upstream>,
     limits: Limits,
     sse_keep_alive: Option<Duration>,
     cors_origins: &Origins,
-) -> impl HttpServiceFactory + use<> {
-    let path = DataPath {
+) {
+    app.app_data(web::Data::new(DataPath {
         storage,
         upstream,
         limits,
         sse_keep_alive,
-    };
-    let scope = web::scope(SCOPE)
+    }));
+    let cors = || cors::cors(cors_origins);
+    for endpoint in &ENDPOINTS {
+        let resource = forwarded(endpoint);
+        match cors() {
+            None => app.service(resource),
+            Some(cors) => app.service(resource.wrap(cors)),
+        };
+    }
+    let others = web::scope(SCOPE)
         // What is answered before routing goes on was here.
         .guard(noting(EndpointName::new(SCOPE)))
-        .app_data(web::Data::new(path));
-    ENDPOINTS
-        .iter()
-        .fold(scope, |scope, endpoint| scope.service(forwarded(endpoint)))
         .service(serve("/models", vec![models::listing()]))
         .service(serve("/models/{model:.+}", vec![models::showing()]))
-        .default_service(web::to(unknown_url))
-        .wrap(cors::cors(cors_origins))
+        .default_service(web::to(unknown_url));
+    match cors() {
+        None => app.service(others),
+        Some(cors) => app.service(others.wrap(cors)),
+    };
 }
 
 fn forwarded(endpoint: &'static Endpoint) -> Resource {
     let handler = move |path, request, body| forward(endpoint, path, request, body);
-    let name = EndpointName::new(&format!("{SCOPE}{}", endpoint.path));
-    resource_in(endpoint.dialect, name, endpoint.path, "POST").route(web::post().to(handler))
+    let path = format!("{SCOPE}{}", endpoint.path);
+    let name = EndpointName::new(&path);
+    resource_in(endpoint.dialect, name, &path, "POST").route(web::post().to(handler))
 }
 
 /// The body for a provider that calls the model `model`: a door for `benches/` to what is private
