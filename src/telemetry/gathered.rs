@@ -13,6 +13,10 @@ use std::{
 /// How long a line waits for others at most: too short for anybody who looks at a log to notice.
 const MOMENT: Duration = Duration::from_millis(20);
 
+/// Room that is kept from one time to the next: what a thousand lines a moment, fifty thousand a second,
+/// take.
+const KEPT_BYTES: usize = 1 << 20;
+
 /// Some twenty thousand lines. Whoever adds more writes them out first, and so waits for the reader:
 /// memory must stay bounded, and no line gets lost.
 const MOST_BYTES: usize = 12 << 20;
@@ -20,15 +24,16 @@ const MOST_BYTES: usize = 12 << 20;
 static GATHERED: Gathered = Gathered {
     lines: Mutex::new(Vec::new()),
     some: Condvar::new(),
-    writing: Mutex::new(()),
+    writing: Mutex::new(Vec::new()),
 };
 
 struct Gathered {
     lines: Mutex<Vec<u8>>,
     /// Told when there is a first line.
     some: Condvar,
-    /// Held while lines are taken and written, so that they stay in their order.
-    writing: Mutex<()>,
+    /// Held while lines are taken and written, so that they stay in their order. What they are exchanged
+    /// for: fresh memory for each time would have to be mapped and grown.
+    writing: Mutex<Vec<u8>>,
 }
 
 /// Starts the thread that writes what is gathered.
@@ -60,10 +65,12 @@ pub(super) fn add(line: &[u8]) {
 
 /// Writes what there is, now.
 pub(super) fn flush() {
-    let _order = held(&GATHERED.writing);
-    let lines = mem::take(&mut *held(&GATHERED.lines));
+    let mut lines = held(&GATHERED.writing);
+    mem::swap(&mut *lines, &mut *held(&GATHERED.lines));
     // A log that can't be written is nothing that could be logged.
     let _ = io::stderr().write_all(&lines);
+    lines.clear();
+    lines.shrink_to(KEPT_BYTES);
 }
 
 impl Gathered {
