@@ -20,6 +20,11 @@ use llm_gateway::{
     telemetry,
 };
 
+/// A request takes some fifty allocations, some of them larger than what glibc keeps at hand for each
+/// thread.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const HELP: &str = "\
 One lightweight process in front of many LLM providers, speaking the OpenAI API.
 
