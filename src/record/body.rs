@@ -1,7 +1,6 @@
 //! An answer's body, whose end is the end of the exchange.
 
 use std::{
-    mem,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -47,16 +46,16 @@ impl RecordedBody {
         }
     }
 
-    /// All of the body is written. The exchange ends, and what the body holds goes, once it has been
-    /// sent: nobody is to wait for that work, and an answer that is never sent is not complete.
+    /// All of the body is written. The exchange ends once it has been sent: no client is to wait for
+    /// the counting and the logging, and an answer that is never sent is not complete. What the body
+    /// holds goes with it, before: a client that has its answer may count on the request's place.
     fn end_once_sent(&mut self) {
         let Some(mut open) = self.open.take() else {
             return;
         };
-        let body = mem::replace(&mut self.body, BoxBody::new(()));
         let end = move || {
             open.outcome = Outcome::Complete;
-            drop((open, body));
+            drop(open);
         };
         match &self.in_flight {
             Some(in_flight) => in_flight.once_sent(end),
