@@ -22,8 +22,7 @@ use memmap2::MmapMut;
 use super::buffered_bytes::{BufferedBytes, Share};
 use crate::{error::GatewayError, idle_timer::IdleTimer, record::Record};
 
-/// awc copies each piece of a body into its write buffer, which grows to hold it and stays that
-/// large until the answer begins.
+/// Between two pieces of a body it is seen whether its provider answers already.
 const LARGEST_PIECE: usize = 64 * 1024;
 
 /// A slower sender than this, after the time for which it might as well have been silent, holds on

@@ -11,10 +11,7 @@ use actix_web::{
     },
     web::Bytes,
 };
-use awc::{
-    ClientRequest,
-    error::{ConnectError, SendRequestError},
-};
+use awc::{ClientRequest, error::SendRequestError};
 use tokio::time::{Duration, timeout};
 
 use super::{
@@ -164,12 +161,7 @@ impl Upstream {
             &self.plain
         };
         let first = prepare(&clients.pooled, route, asked)?;
-        let mut outcome = clients.pooled.send(first, body.clone()).await;
-        if outcome.as_ref().is_err_and(is_unsent) {
-            // Every idle connection was found dead, and is gone: another one is opened.
-            let anew = prepare(&clients.pooled, route, asked)?;
-            outcome = clients.pooled.send(anew, body.clone()).await;
-        }
+        let outcome = clients.pooled.send(first, body.clone()).await;
         match outcome {
             Err(error) if is_unsent(&error) || (self.settings.retry_stale && is_stale(&error)) => {
                 log::debug!("provider {}: {error}; sending again", route.provider.name);
@@ -242,7 +234,7 @@ fn uri(route: &Route, asked: &Asked<'_>) -> Result<Uri, SendError> {
     let path_and_query = PathAndQuery::from_maybe_shared(Bytes::from(path_and_query))
         .map_err(|_| SendError::InvalidUri)?;
     let mut parts = Parts::default();
-    // The scheme is `http` for TLS too, which is the transport's business and not awc's.
+    // awc wants one. Whether TLS is spoken is the client's business.
     parts.scheme = Some(UriScheme::HTTP);
     parts.authority = Some(route.provider.base_url.authority().clone());
     parts.path_and_query = Some(path_and_query);
@@ -345,37 +337,32 @@ pub(super) fn invalid_url() -> GatewayError {
 }
 
 fn for_caller(error: &SendRequestError) -> GatewayError {
-    if let Some(transport) = TransportError::of(error) {
-        return match transport.failure() {
-            Failure::Connect(ConnectFailure::OutOfReach(reason)) => {
-                GatewayError::UpstreamAddressRefused {
-                    reason: match reason {
-                        OutOfReach::Never => {
-                            "it is link-local, of a metadata service or of no one host"
-                        }
-                        OutOfReach::Private => "it is private, and ALLOW_PRIVATE_UPSTREAMS is off",
-                    },
-                }
+    let Some(transport) = TransportError::of(error) else {
+        // What awc says by itself is about the request.
+        return GatewayError::Internal;
+    };
+    match transport.failure() {
+        Failure::Connect(ConnectFailure::OutOfReach(reason)) => {
+            GatewayError::UpstreamAddressRefused {
+                reason: match reason {
+                    OutOfReach::Never => {
+                        "it is link-local, of a metadata service or of no one host"
+                    }
+                    OutOfReach::Private => "it is private, and ALLOW_PRIVATE_UPSTREAMS is off",
+                },
             }
-            Failure::Connect(step) => unreachable(match step {
-                ConnectFailure::Dns => "its host name could not be resolved",
-                ConnectFailure::Tcp => "it accepted no connection",
-                ConnectFailure::Tls => "the TLS handshake failed",
-                ConnectFailure::Timeout => "connecting took too long",
-                ConnectFailure::OutOfReach(_) => "its address is not connected to",
-            }),
-            Failure::ClosedBeforeResponse => unreachable("it closed the connection unanswered"),
-            Failure::CutMidResponse => unusable("it broke off"),
-            Failure::BadResponse(reason) => unusable(reason),
-            Failure::BadRequest(_) => GatewayError::Internal,
-        };
-    }
-    match error {
-        SendRequestError::Connect(ConnectError::Timeout) => unreachable("connecting took too long"),
-        SendRequestError::Connect(_) => unreachable("no connection could be opened"),
-        SendRequestError::Send(_) => unreachable("the connection broke"),
-        SendRequestError::Response(_) => unusable("it is not HTTP"),
-        _ => GatewayError::Internal,
+        }
+        Failure::Connect(step) => unreachable(match step {
+            ConnectFailure::Dns => "its host name could not be resolved",
+            ConnectFailure::Tcp => "it accepted no connection",
+            ConnectFailure::Tls => "the TLS handshake failed",
+            ConnectFailure::Timeout => "connecting took too long",
+            ConnectFailure::OutOfReach(_) => "its address is not connected to",
+        }),
+        Failure::ClosedBeforeResponse => unreachable("it closed the connection unanswered"),
+        Failure::CutMidResponse => unusable("it broke off"),
+        Failure::BadResponse(reason) => unusable(reason),
+        Failure::BadRequest(_) => GatewayError::Internal,
     }
 }
 

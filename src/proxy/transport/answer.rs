@@ -1,7 +1,9 @@
-//! One answer: from the bytes that the provider sends to a head for awc, and the content of its body.
+//! One answer: from the bytes that the provider sends to its head, and the content of its body.
 
+use std::mem;
+
+use actix_http::{StatusCode, header::HeaderMap};
 use bytes::Bytes;
-use tokio::io::ReadBuf;
 
 use super::{
     framing::Body,
@@ -22,7 +24,7 @@ const READ_SIZE: usize = 4 * 1024;
 /// How much of what came early is handed on at once: as much as is read at once later.
 const LARGEST_PIECE: usize = 16 * 1024;
 
-/// The state of one answer. The buffers for its head stay for the next one, unless the body takes
+/// The state of one answer. The buffer for its head stays for the next one, unless the body takes
 /// longer.
 #[derive(Default)]
 pub(super) struct Answer {
@@ -30,12 +32,11 @@ pub(super) struct Answer {
     received: Vec<u8>,
     /// How much of `received` was searched for the end of a line.
     searched: usize,
-    /// The head as written anew for awc.
-    head: Vec<u8>,
-    delivered: usize,
+    /// Until they are asked for.
+    headers: HeaderMap,
     /// Content that was read along with the head, or before the request was complete.
     content: Vec<u8>,
-    status: Option<u16>,
+    status: Option<StatusCode>,
     body: Option<Body>,
     reusable: bool,
     interim: u32,
@@ -47,10 +48,8 @@ impl Answer {
     /// Forgets the answer before this one.
     pub(super) fn reset(&mut self) {
         let received = emptied(&mut self.received);
-        let head = emptied(&mut self.head);
         *self = Self {
             received,
-            head,
             ..Self::default()
         };
     }
@@ -63,14 +62,8 @@ impl Answer {
         &mut self.received
     }
 
-    /// Takes in the last `read` bytes, which were appended to [`Self::room`], as the answer of the
-    /// exchange `number`.
-    pub(super) fn take_in(
-        &mut self,
-        read: usize,
-        may_reuse: bool,
-        number: u64,
-    ) -> Result<(), &'static str> {
+    /// Takes in the last `read` bytes, which were appended to [`Self::room`].
+    pub(super) fn take_in(&mut self, read: usize) -> Result<(), &'static str> {
         self.bytes += read as u64;
         while self.body.is_none() {
             if !head::may_begin(&self.received) {
@@ -79,12 +72,13 @@ impl Answer {
             if !self.has_new_line() {
                 return self.check_size();
             }
-            match head::read(&self.received, may_reuse, number, &mut self.head)? {
+            match head::read(&self.received)? {
                 None => return Ok(()),
                 Some((length, Head::Interim)) => self.absorb(length)?,
                 Some((length, Head::Final(head))) => {
                     self.received.drain(..length);
                     self.status = Some(head.status);
+                    self.headers = head.headers;
                     self.body = Some(head.body);
                     self.reusable = head.reusable;
                 }
@@ -141,32 +135,21 @@ impl Answer {
         Ok(unframed.content)
     }
 
-    /// Copies what awc hasn't got of the head; whether there was anything.
-    pub(super) fn deliver_head(&mut self, buf: &mut ReadBuf<'_>) -> bool {
-        let waiting = &self.head[self.delivered..];
-        let count = waiting.len().min(buf.remaining());
-        buf.put_slice(&waiting[..count]);
-        self.delivered += count;
-        count > 0
-    }
-
-    /// Whether awc has got the whole head.
-    pub(super) fn has_delivered_head(&self) -> bool {
-        self.body.is_some() && self.delivered == self.head.len()
+    /// The head, once it is complete.
+    pub(super) fn take_head(&mut self) -> Option<(StatusCode, HeaderMap)> {
+        Some((self.status?, mem::take(&mut self.headers)))
     }
 
     /// The next piece of the content that came before it was asked for.
     pub(super) fn take_content(&mut self) -> Bytes {
         let end = self.content.len().min(LARGEST_PIECE);
         let rest = self.content.split_off(end);
-        std::mem::replace(&mut self.content, rest).into()
+        mem::replace(&mut self.content, rest).into()
     }
 
-    /// Gives the buffers back that the head took: a body may take long.
+    /// Gives the buffer back that the head took: a body may take long.
     pub(super) fn release_head(&mut self) {
         self.received = Vec::new();
-        self.head = Vec::new();
-        self.delivered = 0;
     }
 
     /// How much content waits.
@@ -180,7 +163,7 @@ impl Answer {
     }
 
     /// The status, once the final head is complete.
-    pub(super) fn status(&self) -> Option<u16> {
+    pub(super) fn status(&self) -> Option<StatusCode> {
         self.status
     }
 
@@ -205,7 +188,7 @@ impl Answer {
 }
 
 fn emptied(buffer: &mut Vec<u8>) -> Vec<u8> {
-    let mut buffer = std::mem::take(buffer);
+    let mut buffer = mem::take(buffer);
     if buffer.capacity() > MAX_KEPT_BUFFER {
         return Vec::new();
     }

@@ -1,4 +1,4 @@
-//! An awc client, and what it makes of requests: a head from awc, and a body past it.
+//! An awc client whose requests go over connections of ours.
 
 use std::{
     fmt, mem,
@@ -11,29 +11,27 @@ use std::{
 use actix_http::{
     StatusCode, Uri,
     body::{BodySize, MessageBody},
-    header::{HeaderMap, HeaderName},
+    header::HeaderMap,
 };
-use actix_web::http::Method;
-use awc::{ClientRequest, ClientResponse, error::SendRequestError};
+use actix_web::{HttpMessage as _, http::Method};
+use awc::{ClientRequest, error::SendRequestError};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 
 use super::{
     Connector, Failure, Reach, Reuse, Scheme, TransportError,
-    head::NUMBER,
+    carrier::Carrier,
     line::Line,
     pool::{LotNumber, Pool},
 };
-use crate::domain::Timeouts;
 
-const NUMBER_HEADER: HeaderName = HeaderName::from_static(NUMBER);
-
-/// Sends requests over [`super::Transport`]. It belongs to one worker, as it can't cross threads.
+/// Sends HTTP/1.1 requests. It belongs to one worker, as it can't cross threads.
 ///
-/// Requests name their URL with the scheme `http` whatever its own is: TLS is this transport's
-/// business, and awc, which knows of none, would refuse `https`.
+/// Whether TLS is spoken is decided here; the scheme of a request's URL only has to be one that
+/// awc knows.
 pub struct Client {
     awc: awc::Client,
+    #[cfg(test)]
     pub(super) pool: Rc<Pool>,
 }
 
@@ -44,25 +42,15 @@ impl Client {
     }
 
     pub(super) fn over(connector: Connector) -> Self {
+        #[cfg(test)]
         let pool = Rc::clone(&connector.pool);
-        // The connector keeps the time itself, to say which step was slow; awc's own clock (5 s
-        // if it isn't set) only stands behind it.
-        let clock = connector.timeout.max(Timeouts::LONGEST);
-        let connector = awc::Connector::new()
-            .connector(connector)
-            .timeout(clock.saturating_add(Duration::from_secs(5)))
-            // awc would make the 101st caller wait. The number of callers is limited elsewhere.
-            .limit(0)
-            // What awc pools has no connection; those are kept by `Pool`.
-            .conn_keep_alive(Duration::MAX)
-            .conn_lifetime(Duration::MAX);
         #[allow(
             clippy::disallowed_methods,
             reason = "the one place that builds clients"
         )]
         let builder = awc::Client::builder();
         let awc = builder
-            .connector(connector)
+            .wrap(Carrier::new(connector))
             // Time limits are the caller's: awc's (5 s to the head) would cut every slow answer.
             .disable_timeout()
             // A redirect is the client's to see.
@@ -70,7 +58,11 @@ impl Client {
             // The request carries the caller's headers, not a user agent of ours.
             .no_default_headers()
             .finish();
-        Self { awc, pool }
+        Self {
+            awc,
+            #[cfg(test)]
+            pool,
+        }
     }
 
     /// A request to be sent.
@@ -88,32 +80,23 @@ impl Client {
         request: ClientRequest,
         body: impl MessageBody + 'static,
     ) -> Result<ProviderResponse, SendRequestError> {
-        self.receive(request.send_body(body).await?)
-    }
-
-    /// The response that begins with what awc has got.
-    pub(super) fn receive(
-        &self,
-        response: ClientResponse,
-    ) -> Result<ProviderResponse, SendRequestError> {
+        let response = request.send_body(body).await?;
         let status = response.status();
+        let content = response.extensions_mut().remove::<Content>();
+        let content = content.ok_or_else(|| {
+            let lost = TransportError::new(Failure::BadResponse("it has no body"), None);
+            SendRequestError::Send(lost.into())
+        })?;
         let mut headers = HeaderMap::new();
         // Takes the headers out without copying them.
         let _ = response.map_body(|head, payload| {
             headers = mem::take(head.headers_mut());
             payload
         });
-        let number = headers.remove(NUMBER_HEADER).next();
-        let number = number.and_then(|number| number.to_str().ok()?.parse().ok());
-        let handed_over = number.and_then(|number| self.pool.receive(number));
-        let (line, lot) = handed_over.ok_or_else(|| {
-            let lost = TransportError::new(Failure::BadResponse("it has no body"), None);
-            SendRequestError::Send(lost.into())
-        })?;
         Ok(ProviderResponse {
             status,
             headers,
-            content: Content::new(line, lot, Rc::clone(&self.pool)),
+            content,
         })
     }
 }

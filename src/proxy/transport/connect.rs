@@ -1,4 +1,4 @@
-//! Opens connections for awc.
+//! Opens connections.
 
 use std::{
     cell::Cell,
@@ -9,18 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_http::Uri;
-use actix_service::Service;
-use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
-use futures_util::future::LocalBoxFuture;
+use actix_http::uri::Authority;
 use rustls::{ClientConfig, pki_types::ServerName};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
 use super::{
-    ConnectFailure, Failure, Reach, Transport, TransportError,
-    line::Line,
+    ConnectFailure, Failure, Reach, TransportError,
     pool::{Limits, Pool},
     socket::Socket,
 };
@@ -97,44 +93,13 @@ pub enum Reuse {
     Never,
 }
 
-/// The service that awc asks for connections.
-#[derive(Clone)]
+/// How a client comes by its connections.
 pub struct Connector {
     scheme: Scheme,
-    reuse: Reuse,
-    pub(super) timeout: Duration,
+    pub(super) reuse: Reuse,
+    timeout: Duration,
     reach: Reach,
     pub(super) pool: Rc<Pool>,
-}
-
-impl Service<ConnectInfo<Uri>> for Connector {
-    type Response = Connection<Uri, Transport>;
-    type Error = ConnectError;
-    type Future = LocalBoxFuture<'static, Result<Self::Response, Self::Error>>;
-
-    actix_service::always_ready!();
-
-    fn call(&self, target: ConnectInfo<Uri>) -> Self::Future {
-        let connector = self.clone();
-        Box::pin(async move {
-            let authority = target
-                .request()
-                .authority()
-                .ok_or(ConnectError::Unresolved)?;
-            let lot = connector.pool.lot(authority);
-            // awc may have dropped all that it pooled while every connection was in use.
-            let line = match connector.pool.has_any(lot) {
-                true => None,
-                false => {
-                    let socket = connector.open(&target).await;
-                    let socket = socket.map_err(|error| ConnectError::Io(error.into()))?;
-                    Some(Line::new(socket, connector.reuse))
-                }
-            };
-            let transport = Transport::new(line, lot, connector.pool);
-            Ok(Connection::new(target.request().clone(), transport))
-        })
-    }
 }
 
 impl Connector {
@@ -150,14 +115,14 @@ impl Connector {
     }
 
     /// Name, TCP and TLS within one time limit.
-    async fn open(&self, target: &ConnectInfo<Uri>) -> Result<Socket, TransportError> {
+    pub(super) async fn open(&self, target: &Authority) -> Result<Socket, TransportError> {
         let own = REQUEST.try_with(|request| request.connect_timeout);
         let limit = own.ok().flatten().unwrap_or(self.timeout);
         let deadline = Instant::now() + limit;
         let step = Cell::new("resolving the name");
         let steps = async {
-            let host = host(target.request())?;
-            let addresses = self.addresses(host, target).await?;
+            let host = host(target)?;
+            let addresses = self.addresses(host, target.port_u16()).await?;
             let addresses = within_reach(addresses, self.reach)?;
             step.set("opening a TCP connection");
             let tcp = connect_to_any(&addresses, deadline).await?;
@@ -173,13 +138,9 @@ impl Connector {
     async fn addresses(
         &self,
         host: &str,
-        target: &ConnectInfo<Uri>,
+        port: Option<u16>,
     ) -> Result<Vec<SocketAddr>, TransportError> {
-        let known: Vec<_> = target.addrs().collect();
-        if !known.is_empty() {
-            return Ok(known);
-        }
-        let port = target.request().port_u16().unwrap_or(match self.scheme {
+        let port = port.unwrap_or(match self.scheme {
             Scheme::Http => 80,
             Scheme::Https(_) => 443,
         });
@@ -201,9 +162,9 @@ impl Connector {
     }
 }
 
-/// The host of a URL; an IPv6 address comes without its brackets.
-fn host(uri: &Uri) -> Result<&str, TransportError> {
-    let host = uri.host().unwrap_or_default();
+/// The host; an IPv6 address comes without its brackets.
+fn host(authority: &Authority) -> Result<&str, TransportError> {
+    let host = authority.host();
     let bare = host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'));

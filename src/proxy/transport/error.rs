@@ -2,7 +2,6 @@
 
 use std::{fmt, io};
 
-use actix_http::error::ParseError;
 use awc::error::{ConnectError, SendRequestError};
 
 use super::reach::OutOfReach;
@@ -69,9 +68,9 @@ impl TransportError {
     /// The transport's error inside an error of sending, if that is where it began.
     pub fn of(error: &SendRequestError) -> Option<&Self> {
         match error {
-            SendRequestError::Send(io)
-            | SendRequestError::Connect(ConnectError::Io(io))
-            | SendRequestError::Response(ParseError::Io(io)) => Self::inside(io),
+            SendRequestError::Send(io) | SendRequestError::Connect(ConnectError::Io(io)) => {
+                Self::inside(io)
+            }
             _ => None,
         }
     }

@@ -1,29 +1,26 @@
-//! Reads the head of a response, and writes it anew for awc, which gets nothing but heads.
+//! Reads the head of a response.
 
 use std::mem::MaybeUninit;
 
+use actix_http::{
+    StatusCode,
+    header::{HeaderMap, HeaderName, HeaderValue},
+};
+use bytes::Bytes;
 use httparse::{Header, ParserConfig, Status};
 
 use super::framing::Body;
 
-/// awc gives up at 128 KiB of an incomplete head. What is written for awc is at most a little
-/// longer than what was read (white space after colons, line ends, our framing), so it fits.
-pub(super) const MAX_HEAD_BYTES: usize = 127 * 1024;
+/// The longest head. Real ones have a few KiB.
+pub(super) const MAX_HEAD_BYTES: usize = 128 * 1024;
 
-/// As many as awc takes, with the one that [`NUMBER`] names.
-const MAX_HEADERS: usize = 95;
-
-/// No real name is longer; awc panics at one of 64 KiB.
-const MAX_NAME_BYTES: usize = 1024;
-
-/// The header that tells, in the head for awc, whose exchange it is of. A provider's header of this
-/// name is not passed on.
-pub(super) const NUMBER: &str = "x-exchange-of-the-transport";
+/// The most headers, as in a request to us.
+const MAX_HEADERS: usize = 96;
 
 /// Headers that speak of this connection and end here (RFC 9110, section 7.6.1), and those whose
 /// place ours take. `Trailer` announces what isn't passed on either. `Host` means nothing in a
-/// response, and awc refuses two of them.
-const NOT_PASSED_ON: [&str; 10] = [
+/// response.
+const NOT_PASSED_ON: [&str; 9] = [
     "connection",
     "content-length",
     "host",
@@ -33,11 +30,10 @@ const NOT_PASSED_ON: [&str; 10] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
-    NUMBER,
 ];
 
 /// A head that was complete.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Head {
     /// An interim answer (1xx): the final one is still to come.
     Interim,
@@ -45,26 +41,21 @@ pub(super) enum Head {
     Final(FinalHead),
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct FinalHead {
-    pub(super) status: u16,
+    pub(super) status: StatusCode,
+    /// Those that are passed on.
+    pub(super) headers: HeaderMap,
     pub(super) body: Body,
     /// Whether the connection may serve another request after this answer.
     pub(super) reusable: bool,
 }
 
-/// Reads a head from the start of `received`. If it is complete, returns its length, and has
-/// appended a final one to `for_awc`, under the number of the exchange. `may_reuse` is false where
-/// the caller already knows that the connection must end with this answer.
-pub(super) fn read(
-    received: &[u8],
-    may_reuse: bool,
-    number: u64,
-    for_awc: &mut Vec<u8>,
-) -> Result<Option<(usize, Head)>, &'static str> {
+/// Reads a head from the start of `received`; with it comes its length. Nothing if it is incomplete.
+pub(super) fn read(received: &[u8]) -> Result<Option<(usize, Head)>, &'static str> {
     let mut slots = [const { MaybeUninit::<Header<'_>>::uninit() }; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut []);
-    // The one leniency that awc has as well.
+    // The one leniency: old servers write so, and nothing else could be meant.
     let mut config = ParserConfig::default();
     config.allow_spaces_after_header_name_in_responses(true);
     let parsed = config.parse_response_with_uninit_headers(&mut response, received, &mut slots);
@@ -78,13 +69,17 @@ pub(super) fn read(
     let head = match response.code.unwrap_or_default() {
         101 => return Err("switches protocols unasked"),
         100..200 => Head::Interim,
-        status @ 200..=999 => {
+        status => {
+            let status = StatusCode::from_u16(status).map_err(|_| "impossible status")?;
             let is_http_11 = response.version == Some(1);
-            let head = judge(status, is_http_11, response.headers, may_reuse)?;
-            write(status, number, response.headers, for_awc)?;
-            Head::Final(head)
+            let (body, reusable) = judge(status, is_http_11, response.headers)?;
+            Head::Final(FinalHead {
+                status,
+                headers: passed_on(&received[..length], response.headers)?,
+                body,
+                reusable,
+            })
         }
-        _ => return Err("impossible status"),
     };
     Ok(Some((length, head)))
 }
@@ -99,22 +94,17 @@ pub(super) fn may_begin(received: &[u8]) -> bool {
 
 /// Decides where the body ends (RFC 9112, section 6.3) and whether the connection outlives it.
 fn judge(
-    status: u16,
+    status: StatusCode,
     is_http_11: bool,
     headers: &[Header<'_>],
-    may_reuse: bool,
-) -> Result<FinalHead, &'static str> {
-    let persistent = may_reuse && is_http_11 && !connection_options(headers).any(is_close);
+) -> Result<(Body, bool), &'static str> {
+    let persistent = is_http_11 && !connection_options(headers).any(is_close);
     let coded = transfer_coding(headers)?;
     let length = content_length(headers);
     if has_no_body(status) {
         // A provider that announces a body here may well send it: such a connection ends.
         let announces = coded || !matches!(length, Ok(None | Some(0)));
-        return Ok(FinalHead {
-            status,
-            body: Body::EMPTY,
-            reusable: persistent && !announces,
-        });
+        return Ok((Body::EMPTY, persistent && !announces));
     }
     let body = match (coded, length?) {
         (true, Some(_)) => return Err("both Content-Length and Transfer-Encoding"),
@@ -123,15 +113,12 @@ fn judge(
         (false, Some(length)) => Body::Length(length),
         (false, None) => Body::UntilClose,
     };
-    Ok(FinalHead {
-        status,
-        reusable: persistent && body != Body::UntilClose,
-        body,
-    })
+    let reusable = persistent && body != Body::UntilClose;
+    Ok((body, reusable))
 }
 
-fn has_no_body(status: u16) -> bool {
-    matches!(status, 204 | 304)
+fn has_no_body(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// Whether the body is chunked. Any other coding can't be relayed: `Transfer-Encoding` ends here,
@@ -170,38 +157,22 @@ fn number(digits: &[u8]) -> Result<u64, &'static str> {
     digits.parse().map_err(|_| BAD)
 }
 
-/// Writes the head for awc, without any framing: awc takes the answer for an empty one, and the
-/// exchange for over.
-fn write(
-    status: u16,
-    number: u64,
-    headers: &[Header<'_>],
-    out: &mut Vec<u8>,
-) -> Result<(), &'static str> {
-    out.extend_from_slice(b"HTTP/1.1 ");
-    put_number(out, status.into());
-    out.extend_from_slice(b" \r\n");
+/// The headers of `head` that are passed on. Their values share one copy of it.
+fn passed_on(head: &[u8], headers: &[Header<'_>]) -> Result<HeaderMap, &'static str> {
+    const BAD: &str = "malformed header";
+    let copy = Bytes::copy_from_slice(head);
     let has_options = connection_options(headers).next().is_some();
+    let mut kept = HeaderMap::with_capacity(headers.len());
     for header in headers {
-        if header.name.len() > MAX_NAME_BYTES {
-            return Err("header name too long");
-        }
         if is_passed_on(header) && !(has_options && is_option(header, headers)) {
-            out.extend_from_slice(header.name.as_bytes());
-            out.extend_from_slice(b": ");
-            out.extend_from_slice(header.value);
-            out.extend_from_slice(b"\r\n");
+            let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| BAD)?;
+            let start = header.value.as_ptr().addr() - head.as_ptr().addr();
+            let value = copy.slice(start..start + header.value.len());
+            let value = HeaderValue::from_maybe_shared(value).map_err(|_| BAD)?;
+            kept.append(name, value);
         }
     }
-    out.extend_from_slice(NUMBER.as_bytes());
-    out.extend_from_slice(b": ");
-    put_number(out, number);
-    out.extend_from_slice(b"\r\n\r\n");
-    Ok(())
-}
-
-fn put_number(out: &mut Vec<u8>, number: u64) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    Ok(kept)
 }
 
 fn is_passed_on(header: &Header<'_>) -> bool {
@@ -243,107 +214,86 @@ fn named<'h>(
 
 #[cfg(test)]
 mod tests {
-    use actix_http::header::{HeaderName, HeaderValue};
-
     use super::*;
 
-    /// awc would panic at a name that it can't take.
+    fn read_final(text: &str) -> FinalHead {
+        let received = format!("HTTP/{text}\r\n\r\n");
+        match read(received.as_bytes()) {
+            Ok(Some((length, Head::Final(head)))) if length == received.len() => head,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    /// Nothing passes the parser and fails after it.
     #[test]
-    fn names_and_values_that_are_accepted_are_good_for_awc() {
+    fn names_and_values_that_are_accepted_can_be_passed_on() {
         let mut accepted = 0;
         for byte in 0..=255_u8 {
-            let name = [b"a", &[byte][..], b"b"].concat();
-            let value = [b"c", &[byte][..], b"d"].concat();
-            let as_name = [b"HTTP/1.1 200 OK\r\n", &name[..], b": 1\r\n\r\n"].concat();
-            let as_value = [b"HTTP/1.1 200 OK\r\na: ", &value[..], b"\r\n\r\n"].concat();
-            let mut written = Vec::new();
-            if let Ok(Some((_, Head::Final(_)))) = read(&as_name, true, 7, &mut written)
-                && written.windows(3).any(|window| window == name)
-            {
-                assert!(HeaderName::from_bytes(&name).is_ok(), "{byte}");
-                accepted += 1;
-            }
-            if let Ok(Some((_, Head::Final(_)))) = read(&as_value, true, 7, &mut written) {
-                assert!(
-                    HeaderValue::from_bytes(&value).is_ok() || byte == b'\n',
-                    "{byte}"
-                );
-                accepted += 1;
+            let name = [b"HTTP/1.1 200 OK\r\na", &[byte][..], b"b: 1\r\n\r\n"].concat();
+            let value = [b"HTTP/1.1 200 OK\r\na: c", &[byte][..], b"d\r\n\r\n"].concat();
+            for head in [name, value] {
+                match read(&head) {
+                    Ok(Some((_, Head::Final(_)))) => accepted += 1,
+                    Ok(other) => panic!("{byte}: {other:?}"),
+                    Err(reason) => assert_eq!(reason, "malformed head", "{byte}"),
+                }
             }
         }
         assert!(accepted > 256, "{accepted}");
     }
 
     #[test]
-    fn a_final_head_is_written_without_framing_and_its_body_is_known() {
-        for (read_as, written_as, body, reusable) in [
+    fn a_final_head_tells_where_its_body_ends_and_passes_on_what_is_not_the_connection_s() {
+        let none: &[(&str, &str)] = &[];
+        for (text, passed_on, body, reusable) in [
             (
                 "1.1 200 OK\r\nContent-Length: 3",
-                "200 ",
+                none,
                 Body::Length(3),
                 true,
             ),
             (
                 "1.1 200 OK\r\nTransfer-Encoding: Chunked",
-                "200 ",
+                none,
                 Body::chunked(),
                 true,
             ),
-            (
-                "1.1 200 OK\r\nX: y",
-                "200 \r\nX: y",
-                Body::UntilClose,
-                false,
-            ),
+            ("1.1 200 OK\r\nX: y", &[("x", "y")], Body::UntilClose, false),
             (
                 "1.1 200 OK\r\nTransfer-Encoding: identity",
-                "200 ",
+                none,
                 Body::UntilClose,
                 false,
             ),
             (
                 "1.0 200 OK\r\nContent-Length: 3",
-                "200 ",
+                none,
                 Body::Length(3),
                 false,
             ),
             (
                 "1.1 200 OK\r\nConnection: close, X\r\nX: y\r\nContent-Length: 0",
-                "200 ",
-                Body::EMPTY,
-                false,
-            ),
-            ("1.1 204 OK\r\nX: y", "204 \r\nX: y", Body::EMPTY, true),
-            (
-                "1.1 204 OK\r\nContent-Length: 3",
-                "204 ",
+                none,
                 Body::EMPTY,
                 false,
             ),
             (
-                "1.1 200 OK\r\nX-Exchange-Of-The-Transport: 8\r\nContent-Length: 3",
-                "200 ",
-                Body::Length(3),
+                "1.1 204 OK\r\nX:  y \r\nx:\r\nX: z",
+                &[("x", "y"), ("x", ""), ("x", "z")],
+                Body::EMPTY,
                 true,
             ),
+            ("1.1 204 OK\r\nContent-Length: 3", none, Body::EMPTY, false),
         ] {
-            let received = format!("HTTP/{read_as}\r\n\r\n");
-            let mut written = Vec::new();
-            let (length, head) = read(received.as_bytes(), true, 7, &mut written)
-                .unwrap()
-                .unwrap();
-            assert_eq!(length, received.len());
-            let expected = format!("HTTP/1.1 {written_as}\r\n{NUMBER}: 7\r\n\r\n");
-            assert_eq!(String::from_utf8(written).unwrap(), expected);
-            let status = written_as[..3].parse().unwrap();
-            assert_eq!(
-                head,
-                Head::Final(FinalHead {
-                    status,
-                    body,
-                    reusable
-                })
-            );
+            let head = read_final(text);
+            let headers: Vec<_> = head
+                .headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+                .collect();
+            assert_eq!(headers, passed_on, "{text}");
+            assert_eq!((head.body, head.reusable), (body, reusable), "{text}");
+            assert!(text[4..].starts_with(head.status.as_str()));
         }
     }
 }

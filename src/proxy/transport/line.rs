@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use actix_http::body::BodySize;
+use actix_http::{StatusCode, body::BodySize, header::HeaderMap};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
@@ -16,9 +16,9 @@ use super::{
     Failure, Reuse, TransportError, answer::Answer, connect, framing::Body, socket::Socket,
 };
 
-/// How much content of an answer is kept while its request is still being sent: awc reads nothing
-/// before it has written all, and memory must stay bounded. Beyond this, awc is told that all is
-/// written, and what isn't yet goes out while the answer is read.
+/// How much content of an answer is kept while its request is still being sent: memory must stay
+/// bounded. Beyond this, the request is taken for sent, and what isn't yet goes out while the
+/// answer is read.
 const MAX_EARLY_BYTES: usize = 64 * 1024;
 
 /// A connection and what goes on on it.
@@ -26,27 +26,17 @@ pub(super) struct Line {
     /// Gone once it may not be used any more.
     socket: Option<Socket>,
     opened: Instant,
-    phase: Phase,
     reuse: Reuse,
     requests: u64,
-    /// Of the present exchange.
-    number: u64,
+    /// Of the present request.
     sent: u64,
     sending: Sending,
-    /// What awc has handed over and the provider hasn't taken: with [`Sending::Behind`].
+    /// What was handed over and the provider hasn't taken: with [`Sending::Behind`].
     unsent: VecDeque<u8>,
     /// A reset was seen other than by a read. What a read then finds looks like a FIN.
     was_reset: bool,
     answer: Answer,
     end: Option<End>,
-}
-
-/// Where the exchange stands. awc writes a whole request before it reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Idle,
-    Sending,
-    Receiving,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,10 +65,8 @@ impl Line {
         Self {
             socket: Some(socket),
             opened: Instant::now(),
-            phase: Phase::Idle,
             reuse,
             requests: 0,
-            number: 0,
             sent: 0,
             sending: Sending::Open,
             unsent: VecDeque::new(),
@@ -92,23 +80,10 @@ impl Line {
         self.opened
     }
 
-    /// Of the present exchange.
-    pub(super) fn number(&self) -> u64 {
-        self.number
-    }
-
-    pub(super) fn is_idle(&self) -> bool {
-        self.phase == Phase::Idle
-    }
-
     /// Whether the connection is there and nothing waits on it.
     pub(super) fn is_silent(&mut self) -> bool {
         let input = self.socket.as_mut().map(Socket::has_input);
         matches!(input, Some(Ok(false)))
-    }
-
-    pub(super) fn socket(&self) -> Option<&Socket> {
-        self.socket.as_ref()
     }
 
     fn open_socket(&mut self) -> io::Result<&mut Socket> {
@@ -139,19 +114,13 @@ impl Line {
     }
 
     /// Before the first byte of a request.
-    pub(super) fn begin(&mut self, number: u64, request: &[u8]) -> io::Result<()> {
-        if request.starts_with(b"HEAD ") || request.starts_with(b"CONNECT ") {
-            let reason = "answers to its method are framed in another way";
-            return Err(self.fail(Failure::BadRequest(reason), None).into());
-        }
+    pub(super) fn begin(&mut self) -> io::Result<()> {
         self.requests += 1;
         connect::note_use(self.requests > 1);
-        self.number = number;
         self.sent = 0;
         self.sending = Sending::Open;
         self.unsent = VecDeque::new();
         self.answer.reset();
-        self.phase = Phase::Sending;
         match self.requests {
             1 => self.note_early_answer(),
             _ => Ok(()),
@@ -198,7 +167,7 @@ impl Line {
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let is_done = matches!(self.sending, Sending::Swallowed | Sending::Behind);
-        if self.phase != Phase::Sending || is_done {
+        if is_done {
             return Poll::Ready(Ok(()));
         }
         if self.sending == Sending::Open {
@@ -208,13 +177,6 @@ impl Line {
             }
         }
         self.poll_early_answer(cx)
-    }
-
-    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.socket {
-            Some(socket) => Pin::new(socket).poll_shutdown(cx),
-            None => Poll::Ready(Ok(())),
-        }
     }
 
     /// A failed write ends the request, not yet the exchange: a provider that refuses a long
@@ -260,7 +222,7 @@ impl Line {
     fn is_sending_pointless(&self) -> bool {
         self.answer.status().is_some_and(|status| {
             let is_over = self.answer.is_complete() || self.end.is_some();
-            status >= 300 || is_over || self.sending == Sending::Broken
+            status.as_u16() >= 300 || is_over || self.sending == Sending::Broken
         })
     }
 
@@ -288,27 +250,20 @@ impl Line {
         }
     }
 
-    /// Gives awc what it hasn't got of the head.
+    /// Waits for the head of the answer.
     pub(super) fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.phase = Phase::Receiving;
+    ) -> Poll<io::Result<(StatusCode, HeaderMap)>> {
         loop {
-            if self.answer.deliver_head(buf) {
-                return Poll::Ready(Ok(()));
+            if let Some(head) = self.answer.take_head() {
+                return Poll::Ready(Ok(head));
             }
             if let Some(End::Failure(failure, source)) = self.end.take() {
                 return Poll::Ready(Err(self.fail(failure, source).into()));
             }
             ready!(self.poll_receive(cx))?;
         }
-    }
-
-    /// Whether awc has got the whole head: what is left is for the caller.
-    pub(super) fn has_delivered_head(&self) -> bool {
-        self.answer.has_delivered_head()
     }
 
     /// Reads into the answer's own buffer, as long as it is not sure that what comes is body.
@@ -320,8 +275,7 @@ impl Line {
         match ready!(pin!(socket.read_buf(room)).poll(cx)) {
             Ok(0) => self.note_end(None),
             Ok(read) => {
-                let may_reuse = self.reuse == Reuse::KeepAlive && self.phase == Phase::Receiving;
-                if let Err(reason) = self.answer.take_in(read, may_reuse, self.number) {
+                if let Err(reason) = self.answer.take_in(read) {
                     self.end = Some(End::Failure(Failure::BadResponse(reason), None));
                 }
             }
@@ -416,12 +370,11 @@ impl Line {
     }
 
     /// Makes the line ready for another request; nothing if its connection may not serve one.
-    pub(super) fn into_idle(mut self: Box<Self>) -> Option<Box<Self>> {
+    pub(super) fn into_idle(self: Box<Self>) -> Option<Box<Self>> {
         let is_free = self.is_over()
             && self.end.is_none()
             && self.reuse == Reuse::KeepAlive
             && self.answer.leaves_connection_usable();
-        self.phase = Phase::Idle;
         is_free.then_some(self)
     }
 }

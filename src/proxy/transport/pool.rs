@@ -1,10 +1,8 @@
-//! What the connections of one client have in common: where idle ones wait, and where an exchange
-//! waits for the caller whose answer has begun.
+//! What the connections of one client have in common: where idle ones wait.
 //!
-//! awc pools what it takes for connections, and may keep them: a [`super::Transport`] has a
-//! connection only from the first byte of a request to the last of the answer's head. awc's own
-//! pool would look at an idle connection only when it needs one to the same host and port; those to
-//! a provider that is asked no more would stay for ever, long after the provider has closed them.
+//! awc's own pool would look at an idle connection only when it needs one to the same host and
+//! port; those to a provider that is asked no more would stay for ever, long after the provider has
+//! closed them.
 
 use std::{
     cell::{Cell, RefCell, RefMut},
@@ -20,18 +18,11 @@ use super::line::Line;
 /// a client that doesn't read, memory that waits for nothing.
 const READ_SIZE: usize = 16 * 1024;
 
-/// awc loses no answer whose head it has got whole, as far as we know. Were it to, no more connections than
-/// these would stay open for nobody.
-const MOST_HANDED_OVER: usize = 64;
-
 /// All that one client's connections share. It belongs to one worker.
 pub(super) struct Pool {
     limits: Limits,
     lots: RefCell<Vec<Lot>>,
     swept: Cell<Instant>,
-    last_number: Cell<u64>,
-    /// Seldom more than one: it is taken in the same turn in which it is handed over.
-    handed_over: RefCell<Vec<HandedOver>>,
     /// What every body is read into, one piece at a time.
     scratch: RefCell<Box<[u8]>>,
 }
@@ -59,11 +50,6 @@ struct Parked {
     since: Instant,
 }
 
-struct HandedOver {
-    line: Box<Line>,
-    lot: LotNumber,
-}
-
 /// Names the idle connections to one host and port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LotNumber(usize);
@@ -74,8 +60,6 @@ impl Pool {
             limits,
             lots: RefCell::default(),
             swept: Cell::new(Instant::now()),
-            last_number: Cell::new(0),
-            handed_over: RefCell::default(),
             scratch: RefCell::new(vec![0; READ_SIZE].into()),
         })
     }
@@ -107,11 +91,6 @@ impl Pool {
         lots[lot.0].parked.push(Parked { line, since });
     }
 
-    /// Whether there are connections that may be good.
-    pub(super) fn has_any(&self, lot: LotNumber) -> bool {
-        !self.lots.borrow()[lot.0].parked.is_empty()
-    }
-
     /// The connection that was used last, of those on which nothing waits at this very moment:
     /// whatever does belongs to nobody, least of all to the next request; and an end that waits
     /// would be the end of that request.
@@ -126,30 +105,6 @@ impl Pool {
         None
     }
 
-    /// A number for the next exchange, never used before.
-    pub(super) fn next_number(&self) -> u64 {
-        let number = self.last_number.get() + 1;
-        self.last_number.set(number);
-        number
-    }
-
-    /// Leaves an exchange to whoever gets the head with its number.
-    pub(super) fn hand_over(&self, line: Box<Line>, lot: LotNumber) {
-        let mut all = self.handed_over.borrow_mut();
-        if all.len() >= MOST_HANDED_OVER {
-            all.remove(0);
-        }
-        all.push(HandedOver { line, lot });
-    }
-
-    /// The exchange of this number, once.
-    pub(super) fn receive(&self, number: u64) -> Option<(Box<Line>, LotNumber)> {
-        let mut all = self.handed_over.borrow_mut();
-        let at = all.iter().position(|one| one.line.number() == number)?;
-        let HandedOver { line, lot } = all.swap_remove(at);
-        Some((line, lot))
-    }
-
     pub(super) fn scratch(&self) -> RefMut<'_, Box<[u8]>> {
         self.scratch.borrow_mut()
     }
@@ -157,11 +112,6 @@ impl Pool {
     #[cfg(test)]
     pub(super) fn idle(&self) -> usize {
         self.lots.borrow().iter().map(|lot| lot.parked.len()).sum()
-    }
-
-    #[cfg(test)]
-    pub(super) fn waiting_for_their_callers(&self) -> usize {
-        self.handed_over.borrow().len()
     }
 }
 

@@ -21,13 +21,6 @@ pub(super) enum Socket {
 }
 
 impl Socket {
-    pub(super) fn tcp(&self) -> &TcpStream {
-        match self {
-            Self::Tcp(tcp) => tcp,
-            Self::Tls(tls) => tls.get_ref().0,
-        }
-    }
-
     /// Whether bytes or an end wait to be read at this very moment. An error that waits is
     /// returned; the operating system tells it only once.
     ///

@@ -14,9 +14,8 @@ use crate::support::{
 
 const ID: &str = "x-gateway-request-id";
 
-/// What the gateway's client writes by itself: the provider's host and key, the body's length, and
-/// the date.
-const ADDED: [&str; 4] = ["authorization", "content-length", "date", "host"];
+/// What the gateway writes by itself: the provider's host and key, and the body's length.
+const ADDED: [&str; 3] = ["authorization", "content-length", "host"];
 
 fn names(received: &Received) -> Vec<String> {
     let headers = received.head.headers.iter();

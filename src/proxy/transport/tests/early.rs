@@ -1,6 +1,5 @@
 //! Answers that come while the request is still being sent.
 
-use actix_http::body::BodyStream;
 use tokio::io::AsyncReadExt;
 
 use super::*;
@@ -133,15 +132,11 @@ over_tcp_and_tls! {
         let client = client_for(wire);
         let tells = std::rc::Rc::new(tells);
         for number in 1..=2 {
-            // awc asks a streamed body for its first bytes when it has a connection and has
-            // written nothing: here this thread waits until the answer has been sent.
+            // Here this thread waits until the answer has been sent.
             let tells = std::rc::Rc::clone(&tells);
-            let upload = futures_util::stream::once(async move {
-                tells.recv_timeout(PATIENCE).unwrap();
-                Ok::<_, std::io::Error>(bytes::Bytes::from_static(b"x"))
-            });
-            let upload = BodyStream::new(Box::pin(upload));
-            let response = send(&client, &provider.url(), upload).await.unwrap();
+            let observer = WhenUsed(move || tells.recv_timeout(PATIENCE).unwrap());
+            let url = provider.url();
+            let response = for_request(observed(observer), send(&client, &url, "x")).await.unwrap();
             assert_eq!(response.content.read(99).await.unwrap().unwrap(), "before");
             assert_eq!(provider.connections(), number);
         }

@@ -131,26 +131,27 @@ over_tcp_and_tls! {
     async fn a_head_is_bounded(wire: Wire) {
         assert_refused(wire, format!("HTTP/1.1 200 OK\r\na: {}", "x".repeat(10 << 20))).await;
         assert_refused(wire, format!("HTTP/1.1 200 {}", "x".repeat(200_000))).await;
-        assert_refused(wire, format!("HTTP/1.1 200 OK\r\na: {}\r\n\r\n", "x".repeat(130_100))).await;
+        assert_refused(wire, format!("HTTP/1.1 200 OK\r\na: {}\r\n\r\n", "x".repeat(131_100))).await;
         assert_refused(wire, format!("HTTP/1.1 200 OK\r\n{}: 1\r\n\r\n", "n".repeat(70_000))).await;
         assert_refused(wire, format!("HTTP/1.1 200 OK\r\n{}\r\n", "a:b\r\n".repeat(97))).await;
     }
 
     async fn the_largest_head_passes(wire: Wire) {
         let name = "n".repeat(1000);
-        let many = format!("{name}:{}\n", "v".repeat(374)).repeat(94);
+        let many = format!("{name}:{}\n", "v".repeat(385)).repeat(94);
         let head = format!("HTTP/1.1 200\n{many}Content-Length:2\n\nok");
-        assert!(head.len() > 126 * 1024 && head.len() < 127 * 1024, "{}", head.len());
+        assert!(head.len() > 127 * 1024 && head.len() < 128 * 1024, "{}", head.len());
         let reply = answered(wire, head).await.unwrap();
         assert_eq!((reply.headers.len(), reply.body.as_str()), (94, "ok"));
     }
 
-    async fn what_awc_would_refuse_of_a_good_answer_does_not_reach_it(wire: Wire) {
-        for name in ["Host", "Expect", "Upgrade", "Connection", "X-Exchange-Of-The-Transport"] {
+    async fn what_is_passed_on_to_nobody_may_come_twice(wire: Wire) {
+        for name in ["Host", "Upgrade", "Connection", "Keep-Alive"] {
             let twice = format!("{name}: 1\r\n").repeat(2);
             let answer = format!("HTTP/1.1 200 OK\r\n{twice}content-length: 2\r\n\r\nok");
             let reply = answered(wire, answer).await.unwrap();
             assert_eq!((reply.status, reply.body.as_str()), (200, "ok"), "{name}");
+            assert_eq!(reply.headers, [], "{name}");
         }
     }
 

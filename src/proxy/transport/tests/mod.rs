@@ -16,7 +16,8 @@ use awc::error::SendRequestError;
 use futures_util::StreamExt as _;
 
 use super::{
-    Client, ConnectFailure, Failure, ProviderResponse, Reach, Reuse, Scheme, TransportError,
+    Client, ConnectFailure, Failure, Observer, ProviderResponse, Reach, Request, Reuse, Scheme,
+    TransportError, for_request,
 };
 
 /// Long enough for the slowest machine; only a hang ever waits for it.
@@ -87,6 +88,22 @@ impl Trouble {
             response_bytes: error.response_bytes(),
             before,
         }
+    }
+}
+
+/// Does something when a connection begins to carry a request, before a byte of it is written.
+struct WhenUsed<F>(F);
+
+impl<F: Fn()> Observer for WhenUsed<F> {
+    fn connection_used(&self, _: bool) {
+        self.0();
+    }
+}
+
+fn observed(observer: impl Observer + 'static) -> Request {
+    Request {
+        connect_timeout: None,
+        observer: Some(std::rc::Rc::new(observer)),
     }
 }
 

@@ -1,13 +1,9 @@
 //! How a connection comes about, or doesn't, and what is sent over it.
 
-use actix_service::Service;
+use actix_http::body::{BodyStream, SizedStream};
 use rustls::RootCertStore;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{
-    super::{Connector, client::Content, client_config},
-    *,
-};
+use super::{super::client_config, *};
 
 fn failure_of(outcome: Result<Reply, Trouble>) -> Failure {
     let trouble = outcome.unwrap_err();
@@ -36,30 +32,18 @@ over_tcp_and_tls! {
         assert_eq!(provider::header(&head, "connection"), None);
     }
 
-    /// Read as awc reads, but in small pieces: it gets a head, and nothing of what comes after it.
-    async fn awc_gets_a_head_and_the_caller_the_rest(wire: Wire) {
-        let long = "x".repeat(20_000);
-        let head = "HTTP/1.1 200 OK\r\nx-own: 1\r\ntransfer-encoding: chunked\r\n\r\n";
-        let sent = format!("{head}4e20\r\n{long}\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n");
-        let provider = answering(wire, move |_| sent.clone());
-        let connector = Connector::new(scheme(wire), Reuse::KeepAlive, PATIENCE, Reach::Private);
-        let pool = std::rc::Rc::clone(&connector.pool);
-        let uri: actix_http::Uri = provider.url().parse().unwrap();
-        let mut transport = connector.call(uri.into()).await.unwrap().into_parts().0;
-        transport.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-        transport.flush().await.unwrap();
-        let mut received = Vec::new();
-        let mut piece = [0; 7];
-        while let Ok(read @ 1..) = transport.read(&mut piece).await {
-            received.extend_from_slice(&piece[..read]);
+    async fn small_pieces_of_a_body_and_large_ones_arrive_in_their_order(wire: Wire) {
+        let provider = answering(wire, whole);
+        let client = client_for(wire);
+        for sizes in [&[1, 2, 3][..], &[1, 20_000, 1], &[20_000, 20_000], &[9_000, 9_000, 9_000, 90_000]] {
+            let pieces: Vec<_> = sizes.iter().zip('a'..).map(|(&size, letter)| letter.to_string().repeat(size)).collect();
+            let text = pieces.concat();
+            let pieces = pieces.into_iter().map(|piece| Ok::<_, std::io::Error>(piece.into()));
+            let upload = SizedStream::new(text.len() as u64, futures_util::stream::iter(pieces));
+            let response = send(&client, &provider.url(), upload).await.unwrap();
+            assert_eq!(response.content.read(200_000).await.unwrap().unwrap(), text);
         }
-        let expected = "HTTP/1.1 200 \r\nx-own: 1\r\nx-exchange-of-the-transport: 1\r\n\r\n";
-        assert_eq!(String::from_utf8(received).unwrap(), expected);
-        assert_eq!(pool.waiting_for_their_callers(), 1);
-        let (line, lot) = pool.receive(1).unwrap();
-        let content = Content::new(line, lot, pool.clone()).read(99_999).await;
-        assert_eq!(content.unwrap().unwrap(), long);
-        assert_eq!(pool.idle(), 0, "what came after the end takes the connection along");
+        assert_eq!(provider.connections(), 1);
     }
 
     async fn a_closed_port_is_told_as_such(wire: Wire) {
@@ -71,6 +55,16 @@ over_tcp_and_tls! {
         let closed = url.replace(&provider.address.port().to_string(), &port.to_string());
         let outcome = post(&client_for(wire), &closed, "x").await;
         assert_eq!(failure_of(outcome), Failure::Connect(ConnectFailure::Tcp));
+    }
+
+    async fn a_body_of_unknown_length_is_refused(wire: Wire) {
+        let provider = answering(wire, whole);
+        let client = client_for(wire);
+        let upload = BodyStream::new(futures_util::stream::empty::<Result<_, std::io::Error>>());
+        let error = send(&client, &provider.url(), upload).await.unwrap_err();
+        let failure = TransportError::of(&error).unwrap().failure();
+        assert!(matches!(failure, Failure::BadRequest(_)));
+        assert_eq!(provider.connections(), 0);
     }
 
     async fn head_and_connect_are_refused(wire: Wire) {

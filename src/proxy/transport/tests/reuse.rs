@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use actix_http::body::BodyStream;
+use actix_http::body::SizedStream;
 
 use super::{
     super::{
@@ -168,8 +168,38 @@ over_tcp_and_tls! {
         }
     }
 
+    /// The body may be long in coming: only then is a connection taken.
+    async fn what_comes_at_the_last_moment_goes_to_nobody(wire: Wire) {
+        let (go, goes) = tokio::sync::watch::channel(false);
+        let (told, tells) = mpsc::channel();
+        let provider = Provider::start(wire, move |mut peer: Peer, number| {
+            let (mut goes, told) = (goes.clone(), told.clone());
+            async move {
+                peer.request().await?;
+                peer.send(FIRST).await?;
+                if number == 0 {
+                    let _ = goes.wait_for(|go| *go).await;
+                    peer.send(SECOND).await?;
+                    let _ = told.send(());
+                }
+                peer.closed_by_client().await
+            }
+        });
+        let client = client_for(wire);
+        assert_eq!(body(&client, &provider.url(), "one").await, "first");
+        let upload = futures_util::stream::once(async move {
+            go.send(true).unwrap();
+            tells.recv_timeout(PATIENCE).unwrap();
+            Ok::<_, std::io::Error>(bytes::Bytes::from_static(b"two"))
+        });
+        let upload = SizedStream::new(3, Box::pin(upload));
+        let response = send(&client, &provider.url(), upload).await.unwrap();
+        assert_eq!(response.content.read(9).await.unwrap().unwrap(), "first");
+        assert_eq!(provider.connections(), 2);
+    }
+
     /// After the pool has looked at the connection, and before the first byte is written.
-    async fn what_comes_at_the_last_moment_leaves_the_request_unsent(wire: Wire) {
+    async fn a_connection_that_dies_at_the_last_moment_leaves_the_request_unsent(wire: Wire) {
         let (go, goes) = tokio::sync::watch::channel(false);
         let (told, tells) = mpsc::channel();
         let provider = Provider::start(wire, move |mut peer: Peer, _| {
@@ -178,20 +208,19 @@ over_tcp_and_tls! {
                 peer.request().await?;
                 peer.send(FIRST).await?;
                 let _ = goes.wait_for(|go| *go).await;
-                peer.send(SECOND).await?;
+                peer.reset();
                 let _ = told.send(());
-                peer.closed_by_client().await
+                Ok(())
             }
         });
         let client = client_for(wire);
         assert_eq!(body(&client, &provider.url(), "one").await, "first");
-        // awc asks a streamed body for its first bytes at just that moment.
-        let upload = futures_util::stream::once(async move {
+        let observer = WhenUsed(move || {
             go.send(true).unwrap();
             tells.recv_timeout(PATIENCE).unwrap();
-            Ok::<_, std::io::Error>(bytes::Bytes::from_static(b"two"))
         });
-        let sent = send(&client, &provider.url(), BodyStream::new(Box::pin(upload))).await;
+        let url = provider.url();
+        let sent = for_request(observed(observer), send(&client, &url, "two")).await;
         let trouble = Trouble::new(TransportError::of(&sent.unwrap_err()), None);
         assert!(trouble.is_stale && trouble.is_unsent, "{trouble:?}");
     }
@@ -281,20 +310,6 @@ over_tcp_and_tls! {
         }
     }
 
-    async fn what_nobody_asks_for_is_bounded_and_goes_to_nobody_else(wire: Wire) {
-        let provider = answering(wire, whole);
-        let client = client_for(wire);
-        let url: actix_http::Uri = provider.url().parse().unwrap();
-        for number in 1..=70 {
-            let text = format!("lost {number}");
-            let request = client.request(Method::POST, url.clone());
-            drop(request.send_body(text).await.unwrap());
-        }
-        assert_eq!(client.pool.waiting_for_their_callers(), 64);
-        assert_eq!(body(&client, &provider.url(), "found").await, "found");
-        assert_eq!(client.pool.waiting_for_their_callers(), 63);
-    }
-
     /// The end of a stream often comes in a read of its own.
     async fn a_connection_is_kept_whose_answer_ends_after_its_content(wire: Wire) {
         let (go, goes) = tokio::sync::watch::channel(0);
@@ -319,24 +334,6 @@ over_tcp_and_tls! {
             assert_eq!(client.pool.idle(), 1);
         }
         assert_eq!(provider.connections(), 1);
-    }
-
-    /// awc drops all that it pools while none of it has a connection.
-    async fn idle_connections_are_used_whatever_awc_pools(wire: Wire) {
-        let provider = answering(wire, whole);
-        let client = client_for(wire);
-        let url = provider.url();
-        let ask = || send(&client, &url, "x");
-        let mut running = Vec::new();
-        for _ in 0..3 {
-            running.push(ask().await.unwrap());
-        }
-        for response in running {
-            assert_eq!(response.content.read(9).await.unwrap().unwrap(), "x");
-        }
-        let (first, second) = futures_util::join!(ask(), ask());
-        assert!(first.is_ok() && second.is_ok());
-        assert_eq!(provider.connections(), 3);
     }
 
     async fn the_connection_that_was_used_last_is_used_next(wire: Wire) {
