@@ -16,6 +16,10 @@ use bytes::Bytes;
 use memchr::memmem;
 use sha2::{Digest as _, Sha256};
 
+/// That of the gateway, so that the allocator makes no difference.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const HOUR: Duration = Duration::from_secs(3600);
 const ASKED: &[u8] = br#""model":"bench""#;
 const SENT: &[u8] = br#""model":"mock""#;
