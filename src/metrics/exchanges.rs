@@ -346,15 +346,21 @@ impl Series {
 
 impl Collector for Shared {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        self.encode_requests(&mut encoder)?;
-        self.encode_traffic(&mut encoder)?;
+        // Once for both, so that they tell of the same series.
+        let traffic = self.traffic.all();
+        self.encode_requests(&mut encoder, &traffic)?;
+        encode_traffic(&mut encoder, &traffic)?;
         self.encode_overhead(&mut encoder)?;
         self.encode_upstream(&mut encoder)
     }
 }
 
 impl Shared {
-    fn encode_requests(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    fn encode_requests(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        traffic: &[(Target, Vec<Arc<Traffic>>)],
+    ) -> fmt::Result {
         let mut family = encoder.encode_descriptor(
             "requests",
             "Requests that are over, by their status and by how they ended.",
@@ -364,51 +370,12 @@ impl Shared {
         for (labels, parts) in self.requests.all() {
             counter(&mut family, &labels, &parts, |count| count)?;
         }
-        for (target, parts) in self.traffic.all() {
+        for (target, parts) in traffic {
             // What never ended so has no such series.
             if parts.iter().any(|part| part.well.get() > 0) {
-                counter(&mut family, &(target, WELL), &parts, |part| &part.well)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn encode_traffic(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let all = self.traffic.all();
-        type Bytes = fn(&Traffic) -> &Count;
-        let bytes: [(_, _, Bytes); 2] = [
-            ("request_body", "Bytes of requests' bodies.", |part| {
-                &part.bytes_in
-            }),
-            ("response_body", "Bytes of answers' bodies.", |part| {
-                &part.bytes_out
-            }),
-        ];
-        for (name, help, of) in bytes {
-            let unit = Some(&Unit::Bytes);
-            let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
-            for (labels, parts) in &all {
-                counter(&mut family, labels, parts, of)?;
-            }
-        }
-        type Times = fn(&Traffic) -> &Durations<{ PROVIDER.len() }>;
-        let times: [(_, _, Times); 2] = [
-            (
-                "first_byte",
-                "From a request's head to the first byte of the body of its provider's answer.",
-                |part| &part.first_byte,
-            ),
-            (
-                "request_duration",
-                "From a request's head to the end of its answer.",
-                |part| &part.whole,
-            ),
-        ];
-        for (name, help, of) in times {
-            let unit = Some(&Unit::Seconds);
-            let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
-            for (labels, parts) in &all {
-                histogram(&mut family, labels, parts, of)?;
+                counter(&mut family, &(target.clone(), WELL), parts, |part| {
+                    &part.well
+                })?;
             }
         }
         Ok(())
@@ -455,6 +422,49 @@ impl Shared {
         }
         Ok(())
     }
+}
+
+fn encode_traffic(
+    encoder: &mut DescriptorEncoder<'_>,
+    traffic: &[(Target, Vec<Arc<Traffic>>)],
+) -> fmt::Result {
+    type Bytes = fn(&Traffic) -> &Count;
+    let bytes: [(_, _, Bytes); 2] = [
+        ("request_body", "Bytes of requests' bodies.", |part| {
+            &part.bytes_in
+        }),
+        ("response_body", "Bytes of answers' bodies.", |part| {
+            &part.bytes_out
+        }),
+    ];
+    for (name, help, of) in bytes {
+        let unit = Some(&Unit::Bytes);
+        let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
+        for (labels, parts) in traffic {
+            counter(&mut family, labels, parts, of)?;
+        }
+    }
+    type Times = fn(&Traffic) -> &Durations<{ PROVIDER.len() }>;
+    let times: [(_, _, Times); 2] = [
+        (
+            "first_byte",
+            "From a request's head to the first byte of the body of its provider's answer.",
+            |part| &part.first_byte,
+        ),
+        (
+            "request_duration",
+            "From a request's head to the end of its answer.",
+            |part| &part.whole,
+        ),
+    ];
+    for (name, help, of) in times {
+        let unit = Some(&Unit::Seconds);
+        let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
+        for (labels, parts) in traffic {
+            histogram(&mut family, labels, parts, of)?;
+        }
+    }
+    Ok(())
 }
 
 fn counter<V>(

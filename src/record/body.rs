@@ -65,7 +65,8 @@ impl RecordedBody {
 }
 
 impl Open {
-    /// An answer of this size comes. The server asks an empty body for nothing.
+    /// An answer of this size comes. The server asks an empty body for nothing: it ends when the server
+    /// takes it.
     pub(super) fn expect(&mut self, size: BodySize) {
         if matches!(size, BodySize::None | BodySize::Sized(0)) {
             self.outcome = Outcome::Complete;

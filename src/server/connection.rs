@@ -237,7 +237,7 @@ impl ClientConnection {
 }
 
 impl Drop for ClientConnection {
-    /// What waits to be sent may hold on to the connection's exchange, so it has to be let go of.
+    /// A request may outlive its connection and keep the exchange; what waits to be sent never will be.
     fn drop(&mut self) {
         while self.exchange.next_sent().is_some() {}
     }
