@@ -377,3 +377,107 @@ fn unusable(reason: &str) -> GatewayError {
         reason: reason.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        net::{TcpListener, TcpStream},
+        sync::mpsc,
+        thread,
+    };
+
+    use socket2::SockRef;
+
+    use super::*;
+    use crate::domain::{BaseUrl, Destination, ProviderKind, Sealed, Timeouts};
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn answer(provider: &TcpListener) -> TcpStream {
+        let (mut connection, _) = provider.accept().unwrap();
+        // A request without a body, over loopback.
+        assert!(connection.read(&mut [0; 1024]).unwrap() > 0);
+        let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+        connection.write_all(answer).unwrap();
+        connection
+    }
+
+    /// Gives the word to a provider in the moment between the look at an idle connection and the
+    /// first byte on it.
+    struct Interloper {
+        go: mpsc::Sender<()>,
+        done: mpsc::Receiver<()>,
+    }
+
+    impl transport::Observer for Interloper {
+        fn connection_used(&self, is_reused: bool) {
+            if is_reused {
+                self.go.send(()).unwrap();
+                self.done.recv_timeout(PATIENCE).unwrap();
+            }
+        }
+    }
+
+    /// It needs no permission to be repeated, and is no repetition.
+    #[actix_rt::test]
+    async fn a_request_that_was_not_sent_is_sent_and_not_counted_as_sent_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (go, goes) = mpsc::channel();
+        let (does, done) = mpsc::channel();
+        let provider = thread::spawn(move || {
+            let first = answer(&listener);
+            goes.recv_timeout(PATIENCE).unwrap();
+            SockRef::from(&first)
+                .set_linger(Some(Duration::ZERO))
+                .unwrap();
+            drop(first);
+            does.send(()).unwrap();
+            answer(&listener);
+        });
+        let id = uuid::Uuid::now_v7();
+        let route = Route {
+            provider: Arc::new(Destination {
+                id,
+                name: "p".to_owned(),
+                kind: ProviderKind::OPENAI,
+                base_url: BaseUrl::parse(&format!("http://{address}")).unwrap(),
+                api_key: Sealed::new(id, Default::default(), None),
+                headers: Sealed::new(id, Default::default(), None),
+                timeouts: Timeouts::default(),
+            }),
+            provider_model: "m".to_owned(),
+            created_at: chrono::Utc::now(),
+        };
+        let settings = UpstreamSettings {
+            connect_timeout: PATIENCE,
+            response_timeout: PATIENCE,
+            idle_timeout: PATIENCE,
+            retry_stale: false,
+            allow_private: true,
+        };
+        let tls = transport::client_config(rustls::RootCertStore::empty()).unwrap();
+        let upstream = Upstream::new(&settings, tls);
+        let asked = Asked {
+            method: &Method::GET,
+            path: "/models",
+            query: None,
+            headers: &HeaderMap::new(),
+        };
+        let record = Record::alone();
+        let interloper: Rc<dyn transport::Observer> = Rc::new(Interloper { go, done });
+        for _ in 0..2 {
+            let request = transport::Request {
+                connect_timeout: None,
+                observer: Some(Rc::clone(&interloper)),
+            };
+            let body = RequestBody::default();
+            let attempts = upstream.attempt_twice(&route, &asked, body, Some(&record));
+            let response = transport::for_request(request, attempts).await.unwrap();
+            assert_eq!(response.status, 204);
+        }
+        assert!(!record.is_retried());
+        provider.join().unwrap();
+    }
+}

@@ -28,6 +28,8 @@ use actix_web::{
 };
 
 pub(crate) use self::{exchanges::Exchanges, outcome::Outcome};
+#[cfg(test)]
+use crate::metrics::{ExchangeMetrics, Metrics};
 use crate::{
     domain::{KeyIdentity, Route},
     endpoints::EndpointName,
@@ -133,6 +135,23 @@ impl Record {
         }
     }
 
+    /// A record of its own, for a unit test.
+    #[cfg(test)]
+    pub(crate) fn alone() -> Rc<Self> {
+        let metrics = ExchangeMetrics::new(&Metrics::default());
+        let recorder = Recorder {
+            ids: Sequence::default(),
+            counting: Counting::new(metrics),
+            draining: Draining::default(),
+        };
+        Rc::new(Self::begin(Rc::new(recorder), &Method::POST))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_retried(&self) -> bool {
+        self.is_retried.get()
+    }
+
     /// The record of a request. Only a request that came past [`Exchanges`], as all do, has one.
     pub(crate) fn of(request: &HttpRequest) -> Option<Rc<Self>> {
         request.extensions().get::<Rc<Self>>().cloned()
@@ -196,8 +215,8 @@ impl Record {
         self.head.set(Some(Instant::now()));
         let names = [X_REQUEST_ID, REQUEST_ID];
         if let Some(id) = names.iter().find_map(|name| headers.get(name)) {
-            // A copy, because the value is a part of the buffer that the whole head was read into. One
-            // request has one answer.
+            // A copy, because the value is a part of one buffer with all values of the head. One request
+            // has one answer.
             let copied = HeaderValue::from_bytes(id.as_bytes());
             let _ = copied.map(|id| self.upstream_id.set(id));
         }
