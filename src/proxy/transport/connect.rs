@@ -37,8 +37,8 @@ const LIMITS: Limits = Limits {
 const PROBE_AFTER: Duration = Duration::from_secs(45);
 
 tokio::task_local! {
-    /// The request that is being sent. awc has one client, and one connector, for all requests;
-    /// both they and their connections work within the request's own future.
+    /// The request that is being sent. awc passes nothing of the kind on, but sends each request
+    /// within its caller's own future.
     static REQUEST: Request;
 }
 
@@ -94,7 +94,7 @@ pub enum Reuse {
 }
 
 /// How a client comes by its connections.
-pub struct Connector {
+pub(super) struct Connector {
     scheme: Scheme,
     pub(super) reuse: Reuse,
     timeout: Duration,
@@ -104,7 +104,7 @@ pub struct Connector {
 
 impl Connector {
     /// Connections over `scheme`, each opened within `timeout`: name, TCP and TLS together.
-    pub fn new(scheme: Scheme, reuse: Reuse, timeout: Duration, reach: Reach) -> Self {
+    pub(super) fn new(scheme: Scheme, reuse: Reuse, timeout: Duration, reach: Reach) -> Self {
         Self {
             scheme,
             reuse,

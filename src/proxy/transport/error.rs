@@ -69,14 +69,10 @@ impl TransportError {
     pub fn of(error: &SendRequestError) -> Option<&Self> {
         match error {
             SendRequestError::Send(io) | SendRequestError::Connect(ConnectError::Io(io)) => {
-                Self::inside(io)
+                io.get_ref()?.downcast_ref()
             }
             _ => None,
         }
-    }
-
-    fn inside(error: &io::Error) -> Option<&Self> {
-        error.get_ref()?.downcast_ref()
     }
 
     /// What happened.

@@ -224,7 +224,7 @@ mod tests {
         }
     }
 
-    /// Nothing passes the parser and fails after it.
+    /// No byte passes the parser and fails after it.
     #[test]
     fn names_and_values_that_are_accepted_can_be_passed_on() {
         let mut accepted = 0;

@@ -26,7 +26,7 @@ mod tls;
 
 pub use self::{
     client::{Client, Content, ProviderResponse},
-    connect::{Connector, Observer, Request, Reuse, Scheme, for_request},
+    connect::{Observer, Request, Reuse, Scheme, for_request},
     error::{ConnectFailure, Failure, TransportError},
     reach::{OutOfReach, Reach},
     tls::{client_config, trusted_roots},

@@ -51,7 +51,7 @@ struct Parked {
 }
 
 /// Names the idle connections to one host and port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) struct LotNumber(usize);
 
 impl Pool {

@@ -21,8 +21,8 @@ pub fn trusted_roots() -> RootCertStore {
     roots
 }
 
-/// The TLS settings shared by every worker. Only HTTP/1.1 is offered, since that is all that awc
-/// speaks over this transport. The provider of cryptography is named here, so that building this
+/// The TLS settings shared by every worker. Only HTTP/1.1 is offered, since that is all that this
+/// transport speaks. The provider of cryptography is named here, so that building this
 /// doesn't depend on what the process has installed.
 pub fn client_config(roots: RootCertStore) -> Result<Arc<ClientConfig>, rustls::Error> {
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))

@@ -6,7 +6,7 @@ use actix_http::body::SizedStream;
 
 use super::{
     super::{
-        Connector,
+        connect::Connector,
         pool::{Limits, Pool},
     },
     *,
@@ -199,7 +199,7 @@ over_tcp_and_tls! {
     }
 
     /// After the pool has looked at the connection, and before the first byte is written.
-    async fn a_connection_that_dies_at_the_last_moment_leaves_the_request_unsent(wire: Wire) {
+    async fn a_connection_that_is_reset_at_the_last_moment_leaves_the_request_unsent(wire: Wire) {
         let (go, goes) = tokio::sync::watch::channel(false);
         let (told, tells) = mpsc::channel();
         let provider = Provider::start(wire, move |mut peer: Peer, _| {
