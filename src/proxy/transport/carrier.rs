@@ -14,7 +14,7 @@ use awc::{
 use futures_util::future::LocalBoxFuture;
 
 use super::{
-    Connector, Failure, TransportError, client::Content, line::Line, outgoing::Outgoing,
+    Failure, TransportError, client::Content, connect::Connector, line::Line, outgoing::Outgoing,
     pool::LotNumber,
 };
 
@@ -44,12 +44,7 @@ impl Carrier {
         outgoing.gather().await?;
         let (mut line, lot) = self.line(head).await?;
         line.begin()?;
-        while outgoing.has_more() {
-            poll_fn(|cx| outgoing.poll_write(cx, &mut line)).await?;
-            outgoing.gather().await?;
-        }
-        drop(outgoing);
-        poll_fn(|cx| line.poll_flush(cx)).await?;
+        outgoing.send(&mut line).await?;
         let (status, headers) = poll_fn(|cx| line.poll_head(cx)).await?;
         // There is no other public way to make one.
         let response = TestResponse::default().finish().map_body(|head, payload| {

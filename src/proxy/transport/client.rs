@@ -19,8 +19,9 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 
 use super::{
-    Connector, Failure, Reach, Reuse, Scheme, TransportError,
+    Failure, Reach, Reuse, Scheme, TransportError,
     carrier::Carrier,
+    connect::Connector,
     line::Line,
     pool::{LotNumber, Pool},
 };
@@ -71,7 +72,8 @@ impl Client {
         self.awc.request(method, uri).no_decompress()
     }
 
-    /// Sends a request that this client made. Returns when the head of the answer is there.
+    /// Sends a request that this client made. Returns when the head of the answer is there, which
+    /// may be before the provider has taken the whole body: the body has to be at hand.
     ///
     /// # Errors
     /// Those of awc; in most of them is a [`TransportError`], which [`TransportError::of`] finds.

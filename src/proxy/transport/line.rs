@@ -9,7 +9,7 @@ use std::{
 };
 
 use actix_http::{StatusCode, body::BodySize, header::HeaderMap};
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::{
@@ -31,8 +31,8 @@ pub(super) struct Line {
     /// Of the present request.
     sent: u64,
     sending: Sending,
-    /// What was handed over and the provider hasn't taken: with [`Sending::Behind`].
-    unsent: VecDeque<u8>,
+    /// What the provider hasn't taken: with [`Sending::Behind`].
+    unsent: VecDeque<Bytes>,
     /// A reset was seen other than by a read. What a read then finds looks like a FIN.
     was_reset: bool,
     answer: Answer,
@@ -45,10 +45,9 @@ enum Sending {
     Open,
     /// The provider reads no more, but its answer may have come.
     Broken,
-    /// Nowhere: an answer is there, and the rest of the request is swallowed.
-    Swallowed,
-    /// To a provider that wants its answer read first: into a buffer, which never holds more than
-    /// the one request, and from there to the provider while its answer is read.
+    /// Done, or pointless: an answer is there, and the rest of the request is dropped.
+    Over,
+    /// To a provider that wants its answer read first: while that is read.
     Behind,
 }
 
@@ -120,7 +119,6 @@ impl Line {
         self.sent = 0;
         self.sending = Sending::Open;
         self.unsent = VecDeque::new();
-        self.answer.reset();
         match self.requests {
             1 => self.note_early_answer(),
             _ => Ok(()),
@@ -140,12 +138,13 @@ impl Line {
         Ok(())
     }
 
-    /// Takes the next bytes of the request.
+    /// Sends some of the request's next bytes; how many, or nothing if no more of it is sent before
+    /// its answer is read.
     pub(super) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    ) -> Poll<io::Result<Option<usize>>> {
         if self.sending == Sending::Open && self.sent > 0 {
             self.note_early_answer()?;
         }
@@ -153,23 +152,20 @@ impl Line {
             let written = Pin::new(self.open_socket()?).poll_write(cx, bytes);
             if let Poll::Ready(written) = self.after_write(written) {
                 self.sent += *written.as_ref().unwrap_or(&0) as u64;
-                return Poll::Ready(written);
+                return Poll::Ready(written.map(Some));
             }
         }
-        if matches!(self.sending, Sending::Open | Sending::Broken) {
-            ready!(self.poll_early_answer(cx))?;
-        }
-        if self.sending == Sending::Behind {
-            self.unsent.extend(bytes);
-        }
-        Poll::Ready(Ok(bytes.len()))
+        ready!(self.poll_early_answer(cx))?;
+        Poll::Ready(Ok(None))
+    }
+
+    /// Keeps the rest of a request that [is behind](Self::is_behind). It is no copy: a body may be
+    /// large, and is accounted for where it lies.
+    pub(super) fn send_later(&mut self, rest: VecDeque<Bytes>) {
+        self.unsent = rest;
     }
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let is_done = matches!(self.sending, Sending::Swallowed | Sending::Behind);
-        if is_done {
-            return Poll::Ready(Ok(()));
-        }
         if self.sending == Sending::Open {
             let flushed = Pin::new(self.open_socket()?).poll_flush(cx);
             if let Poll::Ready(flushed) = self.after_write(flushed) {
@@ -206,7 +202,7 @@ impl Line {
                 (_, end) => self.end = end,
             }
             if self.is_sending_pointless() {
-                self.sending = Sending::Swallowed;
+                self.sending = Sending::Over;
                 return Poll::Ready(Ok(()));
             }
             if self.answer.waiting() >= MAX_EARLY_BYTES {
@@ -229,23 +225,31 @@ impl Line {
     /// Goes on sending while the answer is read. Whatever comes of it, the answer tells more.
     fn send_behind(&mut self, cx: &mut Context<'_>) {
         while let Some(socket) = &mut self.socket {
-            let (next, _) = self.unsent.as_slices();
-            let sent = match next.is_empty() {
-                true => Pin::new(socket).poll_flush(cx).map_ok(|()| 0),
-                false => Pin::new(socket).poll_write(cx, next),
+            let sent = match self.unsent.front() {
+                None => Pin::new(socket).poll_flush(cx).map_ok(|()| 0),
+                Some(next) => Pin::new(socket).poll_write(cx, next),
             };
             match sent {
                 Poll::Ready(Ok(count)) if count > 0 => {
-                    self.unsent.drain(..count);
                     self.sent += count as u64;
+                    self.advance(count);
                 }
                 Poll::Pending => return,
-                Poll::Ready(failed) => {
-                    self.was_reset |= failed.is_err();
-                    self.sending = Sending::Swallowed;
+                Poll::Ready(ended) => {
+                    self.was_reset |= ended.is_err();
+                    self.sending = Sending::Over;
                     self.unsent = VecDeque::new();
                     return;
                 }
+            }
+        }
+    }
+
+    fn advance(&mut self, count: usize) {
+        if let Some(next) = self.unsent.front_mut() {
+            next.advance(count);
+            if next.is_empty() {
+                self.unsent.pop_front();
             }
         }
     }
@@ -370,11 +374,12 @@ impl Line {
     }
 
     /// Makes the line ready for another request; nothing if its connection may not serve one.
-    pub(super) fn into_idle(self: Box<Self>) -> Option<Box<Self>> {
+    pub(super) fn into_idle(mut self: Box<Self>) -> Option<Box<Self>> {
         let is_free = self.is_over()
             && self.end.is_none()
             && self.reuse == Reuse::KeepAlive
             && self.answer.leaves_connection_usable();
+        self.answer.reset();
         is_free.then_some(self)
     }
 }

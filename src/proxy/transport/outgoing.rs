@@ -1,9 +1,10 @@
 //! A request on its way out: its head, and its body after it.
 
 use std::{
+    collections::VecDeque,
     error::Error,
     future::poll_fn,
-    io,
+    io, mem,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -11,7 +12,7 @@ use std::{
 use actix_http::{
     ConnectionType, RequestHead,
     body::{BodySize, MessageBody},
-    header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
+    header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
 };
 use awc::error::SendRequestError;
 use bytes::{Buf as _, Bytes};
@@ -33,6 +34,8 @@ pub(super) struct Outgoing<'b, B> {
     /// A large piece, which goes out after what is gathered.
     large: Bytes,
     body: Pin<&'b mut B>,
+    /// What of the declared length the body has yet to yield.
+    left: u64,
 }
 
 impl<'b, B> Outgoing<'b, B>
@@ -57,11 +60,15 @@ where
 
         let mut out = Vec::with_capacity(room);
         put(&mut out, [head.method.as_str(), " ", path, " HTTP/1.1\r\n"]);
-        if let (false, Some(host)) = (head.headers.contains_key(HOST), head.uri.authority()) {
-            put(&mut out, ["host: ", host.as_str(), "\r\n"]);
+        if let (false, Some(authority)) = (head.headers.contains_key(HOST), head.uri.authority()) {
+            put(&mut out, ["host: ", authority.host()]);
+            if let Some(port) = authority.port() {
+                put(&mut out, [":", port.as_str()]);
+            }
+            put(&mut out, ["\r\n"]);
         }
         for (name, value) in &head.headers {
-            if *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING {
+            if ![CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING].contains(name) {
                 put(&mut out, [name.as_str(), ": "]);
                 out.extend_from_slice(value.as_bytes());
                 put(&mut out, ["\r\n"]);
@@ -83,17 +90,31 @@ where
             written: 0,
             large: Bytes::new(),
             body,
+            left: length.unwrap_or_default(),
         })
+    }
+
+    /// The next piece of the body. A body of another length than it declared would be read as
+    /// something else by the provider: its end as the beginning of another request.
+    async fn next_piece(&mut self) -> Result<Option<Bytes>, SendRequestError> {
+        let piece = poll_fn(|cx| self.body.as_mut().poll_next(cx)).await;
+        let piece = piece.transpose();
+        let piece = piece.map_err(|error| SendRequestError::Body(error.into()))?;
+        let left = match &piece {
+            Some(piece) => self.left.checked_sub(piece.len() as u64),
+            None => (self.left == 0).then_some(0),
+        };
+        self.left = left.ok_or_else(|| refused("its body is not as long as it said"))?;
+        Ok(piece)
     }
 
     /// Takes from the body what is to be sent next.
     pub(super) async fn gather(&mut self) -> Result<(), SendRequestError> {
         while self.gathered.len() < LARGE {
-            match poll_fn(|cx| self.body.as_mut().poll_next(cx)).await {
+            match self.next_piece().await? {
                 None => break,
-                Some(Err(error)) => return Err(SendRequestError::Body(error.into())),
-                Some(Ok(piece)) if piece.len() < LARGE => self.gathered.extend_from_slice(&piece),
-                Some(Ok(piece)) => {
+                Some(piece) if piece.len() < LARGE => self.gathered.extend_from_slice(&piece),
+                Some(piece) => {
                     self.large = piece;
                     break;
                 }
@@ -102,27 +123,49 @@ where
         Ok(())
     }
 
-    /// Whether something is to be sent.
-    pub(super) fn has_more(&self) -> bool {
-        !self.gathered.is_empty() || !self.large.is_empty()
+    /// Sends the request; what its provider doesn't take before its answer is read, the line keeps.
+    pub(super) async fn send(mut self, line: &mut Line) -> Result<(), SendRequestError> {
+        while !self.gathered.is_empty() || !self.large.is_empty() {
+            if !poll_fn(|cx| self.poll_write(cx, line)).await? {
+                if line.is_behind() {
+                    line.send_later(self.rest().await?);
+                }
+                return Ok(());
+            }
+            self.gather().await?;
+        }
+        drop(self);
+        Ok(poll_fn(|cx| line.poll_flush(cx)).await?)
     }
 
-    /// Sends what was gathered.
-    pub(super) fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        line: &mut Line,
-    ) -> Poll<io::Result<()>> {
+    /// Sends what was gathered: all of it, unless the answer is to be read first.
+    fn poll_write(&mut self, cx: &mut Context<'_>, line: &mut Line) -> Poll<io::Result<bool>> {
         while self.written < self.gathered.len() {
-            self.written += ready!(line.poll_write(cx, &self.gathered[self.written..]))?;
+            match ready!(line.poll_write(cx, &self.gathered[self.written..]))? {
+                Some(written) => self.written += written,
+                None => return Poll::Ready(Ok(false)),
+            }
         }
         while !self.large.is_empty() {
-            let written = ready!(line.poll_write(cx, &self.large))?;
-            self.large.advance(written);
+            match ready!(line.poll_write(cx, &self.large))? {
+                Some(written) => self.large.advance(written),
+                None => return Poll::Ready(Ok(false)),
+            }
         }
         self.gathered.clear();
         self.written = 0;
-        Poll::Ready(Ok(()))
+        Poll::Ready(Ok(true))
+    }
+
+    /// All that hasn't been sent.
+    async fn rest(mut self) -> Result<VecDeque<Bytes>, SendRequestError> {
+        let gathered = Bytes::from(self.gathered.split_off(self.written));
+        let mut rest = VecDeque::from([gathered, mem::take(&mut self.large)]);
+        while let Some(piece) = self.next_piece().await? {
+            rest.push_back(piece);
+        }
+        rest.retain(|piece| !piece.is_empty());
+        Ok(rest)
     }
 }
 

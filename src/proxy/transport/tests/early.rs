@@ -7,6 +7,15 @@ use super::*;
 /// More than the buffers of both ends of a loopback connection hold.
 const UPLOAD: usize = 32 << 20;
 
+/// Of an upload.
+struct Owner(std::sync::Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 const REFUSAL: &str = "HTTP/1.1 413 Too Large\r\ncontent-length: 8\r\n\r\ntoo long";
 
 async fn assert_refusal_arrives(wire: Wire, provider: &Provider) {
@@ -103,6 +112,23 @@ over_tcp_and_tls! {
             assert!(answer.ends_with("eread"));
             assert_eq!(provider.connections(), number, "not used again");
         }
+    }
+
+    /// Its memory is accounted for where it lies, and until the request is over.
+    async fn the_rest_of_an_upload_waits_where_it_lies(wire: Wire) {
+        let provider = Provider::start(wire, |mut peer: Peer, _| async move {
+            peer.request_head().await?;
+            peer.send(whole(&"e".repeat(1 << 20))).await?;
+            std::future::pending().await
+        });
+        let upload = std::sync::Arc::new(vec![b'x'; UPLOAD]);
+        let here = std::sync::Arc::downgrade(&upload);
+        let upload = bytes::Bytes::from_owner(Owner(upload));
+        let mut response = send(&client_for(wire), &provider.url(), upload).await.unwrap();
+        assert!(response.content.is_request_on_its_way());
+        assert_eq!(here.strong_count(), 1, "kept, and not as a copy");
+        while response.content.next().await.transpose().unwrap().is_some() {}
+        assert_eq!(here.strong_count(), 0);
     }
 
     async fn a_success_that_ends_while_its_upload_waits_is_whole(wire: Wire) {

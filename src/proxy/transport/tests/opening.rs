@@ -32,6 +32,24 @@ over_tcp_and_tls! {
         assert_eq!(provider::header(&head, "connection"), None);
     }
 
+    async fn what_speaks_of_the_connection_is_not_the_caller_s_to_say(wire: Wire) {
+        let echo = Provider::start(wire, |mut peer: Peer, _| async move {
+            let request = peer.request().await?;
+            peer.send(whole(&request.head)).await
+        });
+        let client = client_for(wire);
+        let url = echo.url().replace("localhost", "user:secret@localhost");
+        let mut request = client.request(Method::POST, url.parse().unwrap());
+        for (name, value) in [("connection", "x-own"), ("content-length", "9"), ("transfer-encoding", "chunked")] {
+            request = request.insert_header((name, value));
+        }
+        let response = client.send(request, "hi").await.unwrap();
+        let head = response.content.read(9_999).await.unwrap().unwrap();
+        let port = echo.address.port();
+        let expected = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: localhost:{port}\r\ncontent-length: 2\r\n\r\n");
+        assert_eq!(head, expected);
+    }
+
     async fn small_pieces_of_a_body_and_large_ones_arrive_in_their_order(wire: Wire) {
         let provider = answering(wire, whole);
         let client = client_for(wire);
@@ -65,6 +83,29 @@ over_tcp_and_tls! {
         let failure = TransportError::of(&error).unwrap().failure();
         assert!(matches!(failure, Failure::BadRequest(_)));
         assert_eq!(provider.connections(), 0);
+    }
+
+    /// A provider would take the end of a body that is too long for the next request.
+    async fn a_body_that_is_not_as_long_as_it_said_ends_its_connection(wire: Wire) {
+        let (told, tells) = std::sync::mpsc::channel();
+        let provider = Provider::start(wire, move |mut peer: Peer, _| {
+            let told = told.clone();
+            async move {
+                let is_whole = peer.request().await.is_ok();
+                let _ = told.send(is_whole);
+                peer.send(whole("taken")).await
+            }
+        });
+        let client = client_for(wire);
+        for (declared, pieces) in [(50_000, [20_000, 20_000]), (30_000, [20_000, 20_000])] {
+            let pieces = pieces.map(|size| Ok::<_, std::io::Error>("x".repeat(size).into()));
+            let upload = SizedStream::new(declared, futures_util::stream::iter(pieces));
+            let error = send(&client, &provider.url(), upload).await.unwrap_err();
+            let failure = TransportError::of(&error).unwrap().failure();
+            assert!(matches!(failure, Failure::BadRequest(_)), "{failure:?}");
+            assert!(!tells.recv_timeout(PATIENCE).unwrap(), "{declared}");
+            assert_eq!(client.pool.idle(), 0);
+        }
     }
 
     async fn head_and_connect_are_refused(wire: Wire) {
