@@ -84,7 +84,7 @@ impl Histogram {
         let ends = ends.chain([f64::INFINITY]).enumerate();
         let buckets: Vec<_> = ends.map(|(bucket, end)| (end, of(bucket))).collect();
         Self {
-            sum_seconds: seconds(parts.clone().map(|part| part.sum.get()).sum()),
+            sum_seconds: seconds(parts.map(|part| part.sum.get()).sum()),
             count: buckets.iter().map(|(_, count)| count).sum(),
             buckets,
         }

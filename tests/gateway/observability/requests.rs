@@ -96,6 +96,18 @@ async fn a_request_counts_once_in_everything_that_it_has_to_do_with() {
 }
 
 #[actix_rt::test]
+async fn a_browser_s_question_counts_where_it_asks_to_go() {
+    let scene = Scene::start_with(&[("CORS_ORIGINS", "*")]).await;
+    let question = Request::new("OPTIONS", PATH)
+        .header("Origin", "https://app.example.com")
+        .header("Access-Control-Request-Method", "POST");
+    let response = scene.send(&question).await;
+    assert_eq!(response.status(), 200);
+    scrape_with(&scene.gateway, "complete", 1.0).await;
+    assert_eq!(scene.provider.connection_count(), 0);
+}
+
+#[actix_rt::test]
 async fn what_is_under_way_is_counted_until_it_ends() {
     let scene = Scene::start().await;
     let in_flight = |scrape: &Scrape| {
