@@ -152,6 +152,11 @@ impl Answer {
         self.received = Vec::new();
     }
 
+    #[cfg(test)]
+    pub(super) fn buffered(&self) -> usize {
+        self.received.capacity() + self.content.capacity()
+    }
+
     /// How much content waits.
     pub(super) fn waiting(&self) -> usize {
         self.content.len()

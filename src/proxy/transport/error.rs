@@ -28,7 +28,7 @@ pub enum Failure {
     CutMidResponse,
     /// What came is not a response that can be relayed safely; the text says why.
     BadResponse(&'static str),
-    /// The request is one that this transport doesn't carry; the text says why.
+    /// The request is none that this transport carries, or not what it declared; the text says why.
     BadRequest(&'static str),
 }
 
@@ -80,7 +80,7 @@ impl TransportError {
         self.failure
     }
 
-    /// How many bytes of this request were handed to the connection.
+    /// How many bytes of this request were handed to the connection that failed.
     pub fn request_bytes(&self) -> u64 {
         self.request_bytes
     }
@@ -120,7 +120,7 @@ impl fmt::Display for TransportError {
             Failure::ClosedBeforeResponse => f.write_str("closed before a response")?,
             Failure::CutMidResponse => f.write_str("cut off in the middle of a response")?,
             Failure::BadResponse(reason) => write!(f, "unusable response: {reason}")?,
-            Failure::BadRequest(reason) => write!(f, "request not sent: {reason}")?,
+            Failure::BadRequest(reason) => write!(f, "unusable request: {reason}")?,
         }
         match &self.source {
             Some(source) => write!(f, " ({source})"),

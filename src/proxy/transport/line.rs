@@ -45,7 +45,8 @@ enum Sending {
     Open,
     /// The provider reads no more, but its answer may have come.
     Broken,
-    /// Done, or pointless: an answer is there, and the rest of the request is dropped.
+    /// An answer is there, and what of the request isn't sent is dropped; or it was [behind](Self::Behind),
+    /// and all of it is sent.
     Over,
     /// To a provider that wants its answer read first: while that is read.
     Behind,
@@ -125,8 +126,8 @@ impl Line {
         }
     }
 
-    /// An answer that begins before its request is complete is relayed, but what else its provider
-    /// may send is nobody's guess: the connection ends with it.
+    /// An answer that is seen to begin before its request is complete is relayed, but what else its
+    /// provider may send is nobody's guess: the connection ends with it.
     fn note_early_answer(&mut self) -> io::Result<()> {
         if self.reuse == Reuse::KeepAlive {
             let input = self.open_socket()?.has_input();
@@ -159,9 +160,10 @@ impl Line {
         Poll::Ready(Ok(None))
     }
 
-    /// Keeps the rest of a request that [is behind](Self::is_behind). It is no copy: a body may be
-    /// large, and is accounted for where it lies.
-    pub(super) fn send_later(&mut self, rest: VecDeque<Bytes>) {
+    /// Keeps the rest of a request that [is behind](Self::is_behind), in the body's own pieces where
+    /// they are large: a body is accounted for where it lies.
+    pub(super) fn send_later(&mut self, mut rest: VecDeque<Bytes>) {
+        rest.retain(|piece| !piece.is_empty());
         self.unsent = rest;
     }
 
@@ -373,7 +375,13 @@ impl Line {
         self.answer.is_complete() && self.answer.waiting() == 0
     }
 
-    /// Makes the line ready for another request; nothing if its connection may not serve one.
+    #[cfg(test)]
+    pub(super) fn buffered(&self) -> usize {
+        self.answer.buffered()
+    }
+
+    /// Makes the line ready for another request, without what one large answer took; nothing if its
+    /// connection may not serve one.
     pub(super) fn into_idle(mut self: Box<Self>) -> Option<Box<Self>> {
         let is_free = self.is_over()
             && self.end.is_none()

@@ -33,7 +33,8 @@ pub(super) struct Outgoing<'b, B> {
     written: usize,
     /// A large piece, which goes out after what is gathered.
     large: Bytes,
-    body: Pin<&'b mut B>,
+    /// Until it ended.
+    body: Option<Pin<&'b mut B>>,
     /// What of the declared length the body has yet to yield.
     left: u64,
 }
@@ -89,15 +90,21 @@ where
             gathered: out,
             written: 0,
             large: Bytes::new(),
-            body,
+            body: Some(body),
             left: length.unwrap_or_default(),
         })
     }
 
-    /// The next piece of the body. A body of another length than it declared would be read as
-    /// something else by the provider: its end as the beginning of another request.
+    /// The next piece of the body. What it yields beyond the length that it declared is never sent:
+    /// the provider would take it for the beginning of another request.
     async fn next_piece(&mut self) -> Result<Option<Bytes>, SendRequestError> {
-        let piece = poll_fn(|cx| self.body.as_mut().poll_next(cx)).await;
+        let Some(body) = &mut self.body else {
+            return Ok(None);
+        };
+        let piece = poll_fn(|cx| body.as_mut().poll_next(cx)).await;
+        if piece.is_none() {
+            self.body = None;
+        }
         let piece = piece.transpose();
         let piece = piece.map_err(|error| SendRequestError::Body(error.into()))?;
         let left = match &piece {
@@ -158,13 +165,12 @@ where
     }
 
     /// All that hasn't been sent.
-    async fn rest(mut self) -> Result<VecDeque<Bytes>, SendRequestError> {
+    pub(super) async fn rest(mut self) -> Result<VecDeque<Bytes>, SendRequestError> {
         let gathered = Bytes::from(self.gathered.split_off(self.written));
         let mut rest = VecDeque::from([gathered, mem::take(&mut self.large)]);
         while let Some(piece) = self.next_piece().await? {
             rest.push_back(piece);
         }
-        rest.retain(|piece| !piece.is_empty());
         Ok(rest)
     }
 }

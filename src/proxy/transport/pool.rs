@@ -113,6 +113,14 @@ impl Pool {
     pub(super) fn idle(&self) -> usize {
         self.lots.borrow().iter().map(|lot| lot.parked.len()).sum()
     }
+
+    /// The memory in bytes that idle connections keep for their answers.
+    #[cfg(test)]
+    pub(super) fn buffered(&self) -> usize {
+        let lots = self.lots.borrow();
+        let parked = lots.iter().flat_map(|lot| &lot.parked);
+        parked.map(|parked| parked.line.buffered()).sum()
+    }
 }
 
 impl Parked {

@@ -1,20 +1,13 @@
 //! Answers that come while the request is still being sent.
 
+use actix_http::RequestHead;
+use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncReadExt;
 
-use super::*;
+use super::{super::outgoing::Outgoing, *};
 
 /// More than the buffers of both ends of a loopback connection hold.
 const UPLOAD: usize = 32 << 20;
-
-/// Of an upload.
-struct Owner(std::sync::Arc<Vec<u8>>);
-
-impl AsRef<[u8]> for Owner {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
 
 const REFUSAL: &str = "HTTP/1.1 413 Too Large\r\ncontent-length: 8\r\n\r\ntoo long";
 
@@ -114,6 +107,36 @@ over_tcp_and_tls! {
         }
     }
 
+    async fn the_rest_of_an_upload_arrives_as_it_was(wire: Wire) {
+        const EARLY: usize = 1 << 20;
+        let provider = Provider::start(wire, |mut peer: Peer, _| async move {
+            let head = peer.request_head().await?;
+            peer.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await?;
+            peer.send(format!("{EARLY:x}\r\n{}\r\n", "e".repeat(EARLY))).await?;
+            let mut upload = head.body;
+            while upload.len() < head.length && peer.read_buf(&mut upload).await? > 0 {}
+            let digest = format!("{:?}", Sha256::digest(&upload));
+            peer.send(format!("{:x}\r\n{digest}\r\n0\r\n\r\n", digest.len())).await
+        });
+        let upload: Bytes = (0..UPLOAD).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect();
+        let expected = format!("{}{:?}", "e".repeat(EARLY), Sha256::digest(&upload));
+        for sizes in [&[3_001][..], &[10, 100_000, 9_000, 9_000, 20_000, 1]] {
+            let mut rest = upload.clone();
+            let pieces = sizes.iter().cycle().map_while(move |&size| {
+                let piece = rest.split_to(size.min(rest.len()));
+                (!piece.is_empty()).then_some(piece)
+            });
+            let upload = in_pieces(UPLOAD as u64, pieces);
+            let mut response = send(&client_for(wire), &provider.url(), upload).await.unwrap();
+            assert!(response.content.is_request_on_its_way());
+            let mut answer = String::new();
+            while let Some(piece) = response.content.next().await.transpose().unwrap() {
+                answer.push_str(std::str::from_utf8(&piece).unwrap());
+            }
+            assert!(answer == expected, "{sizes:?}: {} bytes", answer.len());
+        }
+    }
+
     /// Its memory is accounted for where it lies, and until the request is over.
     async fn the_rest_of_an_upload_waits_where_it_lies(wire: Wire) {
         let provider = Provider::start(wire, |mut peer: Peer, _| async move {
@@ -121,9 +144,9 @@ over_tcp_and_tls! {
             peer.send(whole(&"e".repeat(1 << 20))).await?;
             std::future::pending().await
         });
-        let upload = std::sync::Arc::new(vec![b'x'; UPLOAD]);
+        let upload: std::sync::Arc<[u8]> = vec![b'x'; UPLOAD].into();
         let here = std::sync::Arc::downgrade(&upload);
-        let upload = bytes::Bytes::from_owner(Owner(upload));
+        let upload = Bytes::from_owner(upload);
         let mut response = send(&client_for(wire), &provider.url(), upload).await.unwrap();
         assert!(response.content.is_request_on_its_way());
         assert_eq!(here.strong_count(), 1, "kept, and not as a copy");
@@ -167,4 +190,17 @@ over_tcp_and_tls! {
             assert_eq!(provider.connections(), number);
         }
     }
+}
+
+#[actix_web::test]
+async fn the_rest_of_a_request_is_what_was_gathered_and_all_after_it() {
+    let pieces = ["small".into(), "x".repeat(100_000).into(), "last".into()];
+    let body = std::pin::pin!(in_pieces(100_009, pieces));
+    let mut outgoing = Outgoing::new(&RequestHead::default(), body).unwrap();
+    outgoing.gather().await.unwrap();
+    let rest: Vec<Bytes> = outgoing.rest().await.unwrap().into();
+    let rest = rest.concat();
+    let (head, body) = rest.split_at(rest.len() - 100_009);
+    assert!(head.ends_with(b"content-length: 100009\r\n\r\n"));
+    assert!(body.starts_with(b"smallxxx") && body.ends_with(b"xxxlast"));
 }

@@ -11,8 +11,12 @@ mod reuse;
 use std::time::Duration;
 
 use self::provider::{Peer, Provider, Wire, chunked, tls, whole};
-use actix_http::{Method, body::MessageBody};
+use actix_http::{
+    Method,
+    body::{MessageBody, SizedStream},
+};
 use awc::error::SendRequestError;
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 
 use super::{
@@ -114,6 +118,19 @@ async fn send(
 ) -> Result<ProviderResponse, SendRequestError> {
     let request = client.request(Method::POST, url.parse().unwrap());
     client.send(request, body).await
+}
+
+/// A body that yields these pieces, and must not be asked for more after its end.
+fn in_pieces(declared: u64, pieces: impl IntoIterator<Item = Bytes>) -> impl MessageBody {
+    let next = |mut pieces: std::vec::IntoIter<Bytes>| async move {
+        let piece = pieces.next()?;
+        Some((Ok::<_, std::io::Error>(piece), pieces))
+    };
+    let pieces = pieces.into_iter().collect::<Vec<_>>().into_iter();
+    SizedStream::new(
+        declared,
+        Box::pin(futures_util::stream::unfold(pieces, next)),
+    )
 }
 
 /// Sends `body` and reads the answer to its end.

@@ -1,6 +1,6 @@
 //! How a connection comes about, or doesn't, and what is sent over it.
 
-use actix_http::body::{BodyStream, SizedStream};
+use actix_http::body::BodyStream;
 use rustls::RootCertStore;
 
 use super::{super::client_config, *};
@@ -56,8 +56,7 @@ over_tcp_and_tls! {
         for sizes in [&[1, 2, 3][..], &[1, 20_000, 1], &[20_000, 20_000], &[9_000, 9_000, 9_000, 90_000]] {
             let pieces: Vec<_> = sizes.iter().zip('a'..).map(|(&size, letter)| letter.to_string().repeat(size)).collect();
             let text = pieces.concat();
-            let pieces = pieces.into_iter().map(|piece| Ok::<_, std::io::Error>(piece.into()));
-            let upload = SizedStream::new(text.len() as u64, futures_util::stream::iter(pieces));
+            let upload = in_pieces(text.len() as u64, pieces.into_iter().map(Bytes::from));
             let response = send(&client, &provider.url(), upload).await.unwrap();
             assert_eq!(response.content.read(200_000).await.unwrap().unwrap(), text);
         }
@@ -85,7 +84,8 @@ over_tcp_and_tls! {
         assert_eq!(provider.connections(), 0);
     }
 
-    /// A provider would take the end of a body that is too long for the next request.
+    /// A provider would take the end of a body that is too long for the next request. Where only a
+    /// further piece shows that it is, the provider may have what was declared.
     async fn a_body_that_is_not_as_long_as_it_said_ends_its_connection(wire: Wire) {
         let (told, tells) = std::sync::mpsc::channel();
         let provider = Provider::start(wire, move |mut peer: Peer, _| {
@@ -97,13 +97,12 @@ over_tcp_and_tls! {
             }
         });
         let client = client_for(wire);
-        for (declared, pieces) in [(50_000, [20_000, 20_000]), (30_000, [20_000, 20_000])] {
-            let pieces = pieces.map(|size| Ok::<_, std::io::Error>("x".repeat(size).into()));
-            let upload = SizedStream::new(declared, futures_util::stream::iter(pieces));
+        for (declared, may_arrive) in [(50_000, false), (30_000, false), (20_000, true)] {
+            let upload = in_pieces(declared, ["x".repeat(20_000), "x".repeat(20_000)].map(Bytes::from));
             let error = send(&client, &provider.url(), upload).await.unwrap_err();
             let failure = TransportError::of(&error).unwrap().failure();
             assert!(matches!(failure, Failure::BadRequest(_)), "{failure:?}");
-            assert!(!tells.recv_timeout(PATIENCE).unwrap(), "{declared}");
+            assert!(may_arrive || !tells.recv_timeout(PATIENCE).unwrap(), "{declared}");
             assert_eq!(client.pool.idle(), 0);
         }
     }

@@ -336,6 +336,20 @@ over_tcp_and_tls! {
         assert_eq!(provider.connections(), 1);
     }
 
+    async fn an_idle_connection_does_not_keep_what_one_large_head_took(wire: Wire) {
+        let provider = answering(wire, |text| {
+            let large = "x".repeat(48 * 1024);
+            let length = text.len();
+            format!("HTTP/1.1 200 OK\r\nx-large: {large}\r\ncontent-length: {length}\r\n\r\n{text}")
+        });
+        let client = client_for(wire);
+        for text in ["one", "two"] {
+            assert_eq!(body(&client, &provider.url(), text).await, text);
+            assert_eq!(client.pool.idle(), 1);
+            assert!(client.pool.buffered() <= 16 * 1024, "{}", client.pool.buffered());
+        }
+    }
+
     async fn the_connection_that_was_used_last_is_used_next(wire: Wire) {
         let provider = Provider::start(wire, |mut peer: Peer, number| async move {
             loop {
