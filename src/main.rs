@@ -104,7 +104,8 @@ fn serve() -> Result<(), String> {
 /// The log, and one provider of cryptography for every TLS connection of the process: to providers,
 /// PostgreSQL and Redis.
 fn prepare_process(settings: &Settings) -> Result<(), String> {
-    telemetry::start(&settings.log_filter, settings.log_format);
+    telemetry::start(&settings.log_filter, settings.log_format)
+        .map_err(|error| format!("the log cannot be started: {error}"))?;
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| "a provider of cryptography was installed already".to_owned())

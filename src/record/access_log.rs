@@ -2,15 +2,11 @@
 
 use std::time::Duration;
 
-use log::{
-    Level,
-    kv::{Error, Key, Source, Value, VisitSource},
-};
-
+use log::Level;
 use uuid::Uuid;
 
 use super::{Connection, Ended};
-use crate::telemetry::ACCESS;
+use crate::telemetry::{self, Entry, Fields};
 
 /// The longest id of a provider's that is repeated: they are some forty characters long.
 const LONGEST_ID: usize = 128;
@@ -21,80 +17,53 @@ pub(super) fn write(ended: &Ended<'_>) {
         "/healthz" | "/readyz" | "/metrics" => Level::Debug,
         _ => Level::Info,
     };
-    if !log::log_enabled!(target: ACCESS, level) {
-        return;
-    }
-    let (mut request_id, mut key_id) = (Uuid::encode_buffer(), Uuid::encode_buffer());
-    let key = ended.record.key.get();
-    let line = Line {
-        ended,
-        request_id: ended.record.id.written_to(&mut request_id),
-        key: key.map(|key| {
-            let id = key.id.hyphenated().encode_lower(&mut key_id);
-            (&*id, key.name())
-        }),
-    };
-    let record = log::Record::builder()
-        .level(level)
-        .target(ACCESS)
-        .key_values(&line)
-        .build();
-    log::logger().log(&record);
+    telemetry::log_access(level, ended);
 }
 
-/// An exchange, and its ids as text.
-struct Line<'a> {
-    ended: &'a Ended<'a>,
-    request_id: &'a str,
-    key: Option<(&'a str, &'a str)>,
-}
-
-/// The fields, in the order of the line. What isn't known is left out.
-impl Source for Line<'_> {
-    fn visit<'kvs>(&'kvs self, visitor: &mut dyn VisitSource<'kvs>) -> Result<(), Error> {
-        let ended = self.ended;
-        let record = ended.record;
-        let mut field =
-            |key: &'static str, value: Value<'kvs>| visitor.visit_pair(Key::from_str(key), value);
-        field("request_id", self.request_id.into())?;
-        field("method", record.method.into())?;
-        field("endpoint", ended.endpoint.as_str().into())?;
+/// What isn't known is left out.
+impl Entry for Ended<'_> {
+    fn write_to(&self, fields: &mut impl Fields) {
+        let record = self.record;
+        let uuid = &mut Uuid::encode_buffer();
+        fields.word("request_id", record.id.written_to(uuid));
+        fields.word("method", record.method);
+        fields.word("endpoint", self.endpoint.as_str());
         if let Some(status) = record.status.get() {
-            field("status", status.as_u16().into())?;
+            fields.number("status", status.as_u16().into());
         }
-        field("outcome", ended.outcome.as_str().into())?;
+        fields.word("outcome", self.outcome.as_str());
         if let Some(code) = record.code.get() {
-            field("code", code.into())?;
+            fields.word("code", code);
         }
-        if let Some((id, name)) = self.key {
-            field("key_id", id.into())?;
-            field("key_name", name.into())?;
+        if let Some(key) = record.key.get() {
+            fields.word("key_id", key.id.hyphenated().encode_lower(uuid));
+            fields.text("key_name", key.name());
         }
         if let Some(asked) = record.asked.get() {
-            field("model", asked.model.as_str().into())?;
-            field("provider", asked.route.provider.name.as_str().into())?;
-            field("upstream_model", asked.route.provider_model.as_str().into())?;
-            field("streamed", asked.is_streamed.into())?;
+            fields.text("model", &asked.model);
+            fields.text("provider", asked.route.provider.name.as_str());
+            fields.text("upstream_model", asked.route.provider_model.as_str());
+            fields.flag("streamed", asked.is_streamed);
         }
         if let Some(id) = record.upstream_id() {
-            field("upstream_request_id", id.into())?;
+            fields.text("upstream_request_id", id);
         }
         if let Some(connection) = record.connection.get() {
-            field("connection", connection.as_str().into())?;
+            fields.word("connection", connection.as_str());
         }
         if record.is_retried.get() {
-            field("retried", true.into())?;
+            fields.flag("retried", true);
         }
         let micros = |time: Duration| time.as_micros() as u64;
-        if let Some(overhead) = ended.times.overhead {
-            field("overhead_us", micros(overhead).into())?;
+        if let Some(overhead) = self.times.overhead {
+            fields.number("overhead_us", micros(overhead));
         }
-        if let Some(first_byte) = ended.times.first_byte {
-            field("first_byte_us", micros(first_byte).into())?;
+        if let Some(first_byte) = self.times.first_byte {
+            fields.number("first_byte_us", micros(first_byte));
         }
-        field("duration_us", micros(ended.times.whole).into())?;
-        field("bytes_in", record.bytes_in.get().into())?;
-        field("bytes_out", ended.bytes_out().into())
+        fields.number("duration_us", micros(self.times.whole));
+        fields.number("bytes_in", record.bytes_in.get());
+        fields.number("bytes_out", self.bytes_out());
     }
 }
 

@@ -3,37 +3,54 @@
 //! the line does, and who reads standard error slowly would hold up requests.
 
 use std::{
+    cell::OnceCell,
     io::{self, Write as _},
     mem,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     thread,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
+
+use super::timestamp;
 
 /// How long a line waits for others at most: too short for anybody who looks at a log to notice.
 const MOMENT: Duration = Duration::from_millis(20);
 
-/// Room that is kept from one time to the next: what a thousand lines a moment, fifty thousand a second,
-/// take.
-const KEPT_BYTES: usize = 1 << 20;
+/// Room that is kept from one time to the next: what five hundred lines a moment, twenty-five
+/// thousand a second, take.
+const KEPT_BYTES: usize = 512 * 1024;
 
-/// Some twenty thousand lines. Whoever adds more writes them out first, and so waits for the reader:
-/// memory must stay bounded, and no line gets lost.
+/// Some twenty thousand lines, of all threads. Whoever adds more writes them out first, and so waits
+/// for the reader: memory must stay bounded, and no line gets lost.
 const MOST_BYTES: usize = 12 << 20;
 
-static GATHERED: Gathered = Gathered {
-    lines: Mutex::new(Vec::new()),
-    some: Condvar::new(),
-    writing: Mutex::new(Vec::new()),
-};
+/// How many bytes each thread may have waiting.
+static SHARE: AtomicUsize = AtomicUsize::new(MOST_BYTES);
 
-struct Gathered {
-    lines: Mutex<Vec<u8>>,
-    /// Told when there is a first line.
-    some: Condvar,
-    /// Held while lines are taken and written, so that they stay in their order. What they are exchanged
-    /// for: fresh memory for each time would have to be mapped and grown.
-    writing: Mutex<Vec<u8>>,
+/// What waits, of each thread that ever added a line.
+static THREADS: Mutex<Vec<Arc<Mutex<Waiting>>>> = Mutex::new(Vec::new());
+
+/// Held while lines are taken and written, so that those of a thread stay in their order. What they are
+/// exchanged for: fresh memory for each time would have to be mapped and grown.
+static WRITING: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+/// Whether there is a first line, and what tells of it.
+static SOME: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+
+thread_local! {
+    /// The lines of a thread are its own: workers that added to the same ones would wait for each
+    /// other, and for each other's memory.
+    static OWN: OnceCell<Arc<Mutex<Waiting>>> = const { OnceCell::new() };
+}
+
+/// The lines of one thread.
+#[derive(Default)]
+struct Waiting {
+    lines: Vec<u8>,
+    time: Stamp,
 }
 
 /// Starts the thread that writes what is gathered.
@@ -41,7 +58,7 @@ pub(super) fn start() -> io::Result<()> {
     let named = thread::Builder::new().name("access-log".to_owned());
     named.spawn(|| {
         loop {
-            GATHERED.wait_for_some();
+            wait_for_some();
             thread::sleep(MOMENT);
             flush();
         }
@@ -49,39 +66,72 @@ pub(super) fn start() -> io::Result<()> {
     Ok(())
 }
 
-/// Adds a line, with its end.
-pub(super) fn add(line: &[u8]) {
-    let mut lines = held(&GATHERED.lines);
-    if lines.len() + line.len() > MOST_BYTES {
-        drop(lines);
-        flush();
-        lines = held(&GATHERED.lines);
-    }
-    if lines.is_empty() {
-        GATHERED.some.notify_one();
-    }
-    lines.extend_from_slice(line);
+/// Adds a line, which `write` appends, with the present time.
+pub(super) fn add(write: impl FnOnce(&mut Vec<u8>, &str)) {
+    OWN.with(|own| {
+        let own = own.get_or_init(register);
+        if held(own).lines.len() >= SHARE.load(Relaxed) {
+            flush();
+        }
+        let Waiting { lines, time } = &mut *held(own);
+        let is_first = lines.is_empty();
+        write(lines, time.at(SystemTime::now()));
+        if is_first {
+            *held(&SOME.0) = true;
+            SOME.1.notify_one();
+        }
+    });
+}
+
+fn register() -> Arc<Mutex<Waiting>> {
+    let own = Arc::default();
+    let mut threads = held(&THREADS);
+    threads.push(Arc::clone(&own));
+    SHARE.store(MOST_BYTES / threads.len(), Relaxed);
+    own
 }
 
 /// Writes what there is, now.
 pub(super) fn flush() {
-    let mut lines = held(&GATHERED.writing);
-    mem::swap(&mut *lines, &mut *held(&GATHERED.lines));
-    // A log that can't be written is nothing that could be logged.
-    let _ = io::stderr().write_all(&lines);
-    lines.clear();
-    lines.shrink_to(KEPT_BYTES);
+    let mut lines = held(&WRITING);
+    let threads = held(&THREADS).clone();
+    for waiting in threads {
+        mem::swap(&mut *lines, &mut held(&waiting).lines);
+        // A log that can't be written is nothing that could be logged.
+        let _ = io::stderr().write_all(&lines);
+        lines.clear();
+        lines.shrink_to(KEPT_BYTES);
+    }
 }
 
-impl Gathered {
-    fn wait_for_some(&self) {
-        let lines = held(&self.lines);
-        let some = self.some.wait_while(lines, |lines| lines.is_empty());
-        drop(some.unwrap_or_else(PoisonError::into_inner));
-    }
+fn wait_for_some() {
+    let there_are = held(&SOME.0);
+    let there_are = SOME.1.wait_while(there_are, |there_are| !*there_are);
+    *there_are.unwrap_or_else(PoisonError::into_inner) = false;
 }
 
 /// Nothing that is done under these locks leaves their contents half changed.
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The present time as text, which is made anew only with each millisecond.
+#[derive(Default)]
+struct Stamp {
+    millis: u128,
+    text: String,
+}
+
+impl Stamp {
+    fn at(&mut self, now: SystemTime) -> &str {
+        let millis = now
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_millis();
+        if self.millis != millis {
+            self.millis = millis;
+            self.text = timestamp(now);
+        }
+        &self.text
+    }
 }

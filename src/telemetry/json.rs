@@ -1,110 +1,94 @@
-//! Lines for programs: each a JSON object with `timestamp`, `level`, `target`, `message` and, in the
-//! same object, whatever fields a record has.
+//! Lines for programs: each a JSON object with `timestamp`, `level` and `target`, and beside them
+//! `message`, or the fields of the access log.
 
-use std::{
-    fmt,
-    io::{self, Write as _},
-};
+use std::fmt;
 
-use log::{
-    Record,
-    kv::{Error, Key, Value, VisitSource, VisitValue},
-};
+use log::Level;
 use serde::Serializer as _;
 
-use super::{write_bool, write_number};
+use super::{Fields, Line, write_flag, write_number};
 
 /// Writes a line.
-pub(super) fn write(
-    line: &mut Vec<u8>,
-    time: &dyn fmt::Display,
-    record: &Record<'_>,
-) -> io::Result<()> {
-    let level = record.level().as_str();
-    write!(
-        line,
-        r#"{{"timestamp":"{time}","level":"{level}","target":"#
-    )?;
-    write_text(line, record.target())?;
-    if record.args().as_str() != Some("") {
-        line.extend_from_slice(br#","message":"#);
-        serde_json::Serializer::new(&mut *line).collect_str(record.args())?;
+pub(super) struct Json<'a>(pub(super) &'a mut Vec<u8>);
+
+impl Line for Json<'_> {
+    fn begin(&mut self, time: &str, level: Level, target: &str) {
+        self.0.extend_from_slice(br#"{"timestamp":""#);
+        self.0.extend_from_slice(time.as_bytes());
+        self.0.push(b'"');
+        self.word("level", level.as_str());
+        self.text("target", target);
     }
-    let fields = record.key_values();
-    fields.visit(&mut Fields(line)).map_err(io::Error::other)?;
-    line.extend_from_slice(b"}\n");
-    Ok(())
-}
 
-fn write_text(line: &mut Vec<u8>, text: &str) -> io::Result<()> {
-    Ok(serde_json::to_writer(line, text)?)
-}
+    fn message(&mut self, message: &fmt::Arguments<'_>) {
+        self.name("message");
+        let written = serde_json::Serializer::new(&mut *self.0).collect_str(message);
+        debug_assert!(written.is_ok(), "neither text nor memory fails");
+    }
 
-/// `,"key":value` for each.
-struct Fields<'a>(&'a mut Vec<u8>);
-
-impl<'kvs> VisitSource<'kvs> for Fields<'_> {
-    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
-        self.0.push(b',');
-        write_text(self.0, key.as_str())?;
-        self.0.push(b':');
-        value.visit(self)
+    fn end(&mut self) {
+        self.0.extend_from_slice(b"}\n");
     }
 }
 
-impl<'v> VisitValue<'v> for Fields<'_> {
-    fn visit_any(&mut self, value: Value<'_>) -> Result<(), Error> {
-        self.visit_str(&value.to_string())
+impl Json<'_> {
+    fn name(&mut self, name: &str) {
+        self.0.extend_from_slice(b",\"");
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b"\":");
+    }
+}
+
+impl Fields for Json<'_> {
+    fn text(&mut self, name: &str, value: &str) {
+        self.name(name);
+        let written = serde_json::to_writer(&mut *self.0, value);
+        debug_assert!(written.is_ok(), "neither text nor memory fails");
     }
 
-    fn visit_u64(&mut self, value: u64) -> Result<(), Error> {
+    fn word(&mut self, name: &str, value: &str) {
+        self.name(name);
+        self.0.push(b'"');
+        self.0.extend_from_slice(value.as_bytes());
+        self.0.push(b'"');
+    }
+
+    fn number(&mut self, name: &str, value: u64) {
+        self.name(name);
         write_number(self.0, value);
-        Ok(())
     }
 
-    fn visit_bool(&mut self, value: bool) -> Result<(), Error> {
-        write_bool(self.0, value);
-        Ok(())
-    }
-
-    fn visit_str(&mut self, value: &str) -> Result<(), Error> {
-        Ok(write_text(self.0, value)?)
+    fn flag(&mut self, name: &str, value: bool) {
+        self.name(name);
+        write_flag(self.0, value);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use log::Level;
-    use serde_json::{Value as Json, json};
+    use serde_json::{Value, json};
 
     use super::*;
 
-    fn line(message: fmt::Arguments<'_>, fields: &[(&str, Value<'_>)]) -> Vec<u8> {
-        let record = Record::builder()
-            .level(Level::Warn)
-            .target("llm_gateway::proxy")
-            .args(message)
-            .key_values(&fields)
-            .build();
-        let mut line = Vec::new();
-        write(&mut line, &"2026-11-26T04:00:00.000Z", &record).unwrap();
-        line
-    }
-
     #[test]
     fn a_line_is_one_json_object() {
-        let id = uuid::Uuid::nil();
-        let fields: &[(&str, Value<'_>)] = &[
-            ("status", 200_u16.into()),
-            ("retried", true.into()),
-            ("model", "a\n\"b\"".into()),
-            ("id", Value::from_display(&id)),
-        ];
-        let line = line(format_args!("two\nlines, {}", "\"quoted\""), fields);
+        let mut line = Vec::new();
+        let mut json = Json(&mut line);
+        json.begin(
+            "2026-11-26T04:00:00.000Z",
+            Level::Warn,
+            "llm_gateway::proxy",
+        );
+        json.message(&format_args!("two\nlines, {}", "\"quoted\""));
+        json.number("status", 200);
+        json.flag("retried", true);
+        json.text("model", "a\n\"b\"");
+        json.word("id", "00000000-0000-0000-0000-000000000000");
+        json.end();
         assert_eq!(line.iter().filter(|&&byte| byte == b'\n').count(), 1);
         assert_eq!(line.last(), Some(&b'\n'));
         assert_eq!(
-            serde_json::from_slice::<Json>(&line).unwrap(),
+            serde_json::from_slice::<Value>(&line).unwrap(),
             json!({
                 "timestamp": "2026-11-26T04:00:00.000Z",
                 "level": "WARN",

@@ -1,13 +1,22 @@
-//! Set-up of the log: `log` through `env_logger`, to standard error, one line for each record.
+//! The log, to standard error, one line for each record: what is logged through `log` goes there by
+//! way of `env_logger`, the access log beside it, in the same formats.
 
 mod gathered;
 mod json;
 mod text;
 
-use std::io::Write as _;
+use std::{
+    fmt,
+    io::{self, Write as _},
+    sync::OnceLock,
+    time::SystemTime,
+};
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use derive_more::Display;
-use log::Level;
+use log::{Level, Record};
+
+use self::{json::Json, text::Text};
 
 /// What is logged unless `RUST_LOG` says otherwise (its syntax:
 /// <https://docs.rs/env_logger/#enabling-logging>). The server's dispatcher would log each broken
@@ -15,7 +24,7 @@ use log::Level;
 pub const DEFAULT_FILTER: &str = "info,actix_http::h1::dispatcher=off";
 
 /// The target of the access log.
-pub(crate) const ACCESS: &str = "access";
+const ACCESS: &str = "access";
 
 /// What a line looks like.
 #[derive(Clone, Copy, Debug, Display, PartialEq, Eq)]
@@ -49,28 +58,83 @@ pub(crate) fn checked_filter(text: &str) -> Result<String, String> {
     }
 }
 
-/// Starts logging. A second call changes nothing, so that tests may call it as they like.
-pub fn start(filter: &str, format: LogFormat) {
-    let write = match format {
-        LogFormat::Text => text::write,
-        LogFormat::Json => json::write,
-    };
-    let gathers = gathered::start().is_ok();
-    let _ = env_logger::Builder::new()
+/// That of the access log, once logging has started.
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+
+/// Starts logging. It is done once in a process.
+///
+/// # Errors
+/// The thread that writes the access log can't be started, or something else logs already.
+pub fn start(filter: &str, format: LogFormat) -> io::Result<()> {
+    let logger = env_logger::Builder::new()
         .parse_filters(filter)
         .format(move |out, record| {
-            // In one piece: `out` takes small ones at a price.
-            let mut line = Vec::with_capacity(USUAL_LINE);
-            write(&mut line, &out.timestamp_millis(), record)?;
-            if gathers && record.target() == ACCESS {
-                gathered::add(&line);
-                return Ok(());
+            let mut line = Vec::new();
+            match format {
+                LogFormat::Text => write_record(Text(&mut line), record),
+                LogFormat::Json => write_record(Json(&mut line), record),
             }
             // What came before it stands before it.
             gathered::flush();
             out.write_all(&line)
         })
         .try_init();
+    logger.map_err(io::Error::other)?;
+    gathered::start()?;
+    let _ = FORMAT.set(format);
+    Ok(())
+}
+
+fn write_record(mut line: impl Line, record: &Record<'_>) {
+    let time = timestamp(SystemTime::now());
+    line.begin(&time, record.level(), record.target());
+    line.message(record.args());
+    line.end();
+}
+
+/// RFC 3339, in UTC, with milliseconds.
+fn timestamp(time: SystemTime) -> String {
+    DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// Writes one line of the access log, unless the filter leaves it out.
+pub(crate) fn log_access(level: Level, entry: &impl Entry) {
+    let Some(format) = FORMAT.get() else { return };
+    if log::log_enabled!(target: ACCESS, level) {
+        gathered::add(|line, time| match format {
+            LogFormat::Text => write_entry(Text(line), time, level, entry),
+            LogFormat::Json => write_entry(Json(line), time, level, entry),
+        });
+    }
+}
+
+fn write_entry(mut line: impl Line, time: &str, level: Level, entry: &impl Entry) {
+    line.begin(time, level, ACCESS);
+    entry.write_to(&mut line);
+    line.end();
+}
+
+/// What a line of the access log is about.
+pub(crate) trait Entry {
+    /// Gives each field, in the order of the line.
+    fn write_to(&self, fields: &mut impl Fields);
+}
+
+/// Writes fields, in a format of its own. Names need no escapes in any.
+pub(crate) trait Fields {
+    /// Any text.
+    fn text(&mut self, name: &str, value: &str);
+    /// A text without white space, quotes, backslashes, `=` and control characters.
+    fn word(&mut self, name: &str, value: &str);
+    fn number(&mut self, name: &str, value: u64);
+    fn flag(&mut self, name: &str, value: bool);
+}
+
+/// Writes all of a line, in a format of its own.
+trait Line: Fields {
+    fn begin(&mut self, time: &str, level: Level, target: &str);
+    fn message(&mut self, message: &fmt::Arguments<'_>);
+    fn end(&mut self);
 }
 
 /// Writes the lines of the access log that are still held: for the end of the process.
@@ -78,25 +142,11 @@ pub fn flush() {
     gathered::flush();
 }
 
-/// A line of the access log has 450 to 650 bytes.
-const USUAL_LINE: usize = 768;
-
-/// `INFO `, as wide as the longest.
-fn padded(level: Level) -> &'static str {
-    match level {
-        Level::Error => "ERROR",
-        Level::Warn => "WARN ",
-        Level::Info => "INFO ",
-        Level::Debug => "DEBUG",
-        Level::Trace => "TRACE",
-    }
-}
-
 fn write_number(line: &mut Vec<u8>, number: u64) {
     line.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
-fn write_bool(line: &mut Vec<u8>, value: bool) {
-    let text: &[u8] = if value { b"true" } else { b"false" };
+fn write_flag(line: &mut Vec<u8>, flag: bool) {
+    let text: &[u8] = if flag { b"true" } else { b"false" };
     line.extend_from_slice(text);
 }

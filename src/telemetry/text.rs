@@ -1,74 +1,81 @@
 //! Lines for people: `[time LEVEL target] message key=value key="another value"`.
 
-use std::{
-    fmt::{self, Write as _},
-    io::{self, Write as _},
-};
+use std::fmt::{self, Write as _};
 
-use log::{
-    Record,
-    kv::{Error, Key, Value, VisitSource, VisitValue},
-};
+use log::Level;
 
-use super::{padded, write_bool, write_number};
+use super::{Fields, Line, write_flag, write_number};
 
 /// Writes a line. Whatever its parts contain, it stays one line, and no part looks like another.
-pub(super) fn write(
-    line: &mut Vec<u8>,
-    time: &dyn fmt::Display,
-    record: &Record<'_>,
-) -> io::Result<()> {
-    write!(line, "[{time} {} ", padded(record.level()))?;
-    write_escaped(line, record.target());
-    line.push(b']');
-    if record.args().as_str() != Some("") {
-        line.push(b' ');
-        let _ = write!(Escaped::new(line), "{}", record.args());
-    }
-    let fields = record.key_values();
-    fields.visit(&mut Fields(line)).map_err(io::Error::other)?;
-    line.push(b'\n');
-    Ok(())
-}
+pub(super) struct Text<'a>(pub(super) &'a mut Vec<u8>);
 
-/// ` key=value` for each.
-struct Fields<'a>(&'a mut Vec<u8>);
-
-impl<'kvs> VisitSource<'kvs> for Fields<'_> {
-    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+impl Line for Text<'_> {
+    fn begin(&mut self, time: &str, level: Level, target: &str) {
+        self.0.push(b'[');
+        self.0.extend_from_slice(time.as_bytes());
         self.0.push(b' ');
-        self.0.extend_from_slice(key.as_str().as_bytes());
-        self.0.push(b'=');
-        value.visit(self)
+        self.0.extend_from_slice(padded(level).as_bytes());
+        self.0.push(b' ');
+        Escaped::new(self.0).push(target);
+        self.0.push(b']');
+    }
+
+    fn message(&mut self, message: &fmt::Arguments<'_>) {
+        self.0.push(b' ');
+        let _ = write!(Escaped::new(self.0), "{message}");
+    }
+
+    fn end(&mut self) {
+        self.0.push(b'\n');
     }
 }
 
-impl<'v> VisitValue<'v> for Fields<'_> {
-    fn visit_any(&mut self, value: Value<'_>) -> Result<(), Error> {
-        self.visit_str(&value.to_string())
+impl Text<'_> {
+    fn name(&mut self, name: &str) {
+        self.0.push(b' ');
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.push(b'=');
     }
+}
 
-    fn visit_u64(&mut self, value: u64) -> Result<(), Error> {
-        write_number(self.0, value);
-        Ok(())
-    }
-
-    fn visit_bool(&mut self, value: bool) -> Result<(), Error> {
-        write_bool(self.0, value);
-        Ok(())
-    }
-
-    fn visit_str(&mut self, value: &str) -> Result<(), Error> {
+impl Fields for Text<'_> {
+    fn text(&mut self, name: &str, value: &str) {
         if is_plain(value) {
-            self.0.extend_from_slice(value.as_bytes());
+            self.word(name, value);
         } else {
+            self.name(name);
             self.0.push(b'"');
             let mut quoted = Escaped::new(self.0);
             quoted.in_quotes = true;
             quoted.push(value);
             self.0.push(b'"');
         }
-        Ok(())
+    }
+
+    fn word(&mut self, name: &str, value: &str) {
+        self.name(name);
+        self.0.extend_from_slice(value.as_bytes());
+    }
+
+    fn number(&mut self, name: &str, value: u64) {
+        self.name(name);
+        write_number(self.0, value);
+    }
+
+    fn flag(&mut self, name: &str, value: bool) {
+        self.name(name);
+        write_flag(self.0, value);
+    }
+}
+
+/// `INFO `, as wide as the longest.
+fn padded(level: Level) -> &'static str {
+    match level {
+        Level::Error => "ERROR",
+        Level::Warn => "WARN ",
+        Level::Info => "INFO ",
+        Level::Debug => "DEBUG",
+        Level::Trace => "TRACE",
     }
 }
 
@@ -87,10 +94,6 @@ const PLAIN: [bool; 256] = {
     }
     plain
 };
-
-fn write_escaped(line: &mut Vec<u8>, text: &str) {
-    Escaped::new(line).push(text);
-}
 
 /// Writes control characters, and whatever else would change how a line is shown, as JSON does.
 struct Escaped<'a> {
@@ -157,19 +160,14 @@ impl<'a> Escaped<'a> {
 
 #[cfg(test)]
 mod tests {
-    use log::Level;
-
     use super::*;
 
-    fn line(message: fmt::Arguments<'_>, fields: &[(&str, &str)]) -> String {
-        let record = Record::builder()
-            .level(Level::Info)
-            .target("access")
-            .args(message)
-            .key_values(&fields)
-            .build();
+    fn line(write: impl FnOnce(&mut Text<'_>)) -> String {
         let mut line = Vec::new();
-        write(&mut line, &"2026-11-26T04:00:00.000Z", &record).unwrap();
+        let mut text = Text(&mut line);
+        text.begin("2026-11-26T04:00:00.000Z", Level::Info, "access");
+        write(&mut text);
+        text.end();
         String::from_utf8(line).unwrap()
     }
 
@@ -177,7 +175,7 @@ mod tests {
     fn a_message_stays_on_its_line() {
         let text = "cut\n[2026 ERROR x] forged\r\u{1b}[31m\u{9b}m \u{202e}\u{2028}\\ \"é\"";
         assert_eq!(
-            line(format_args!("{text}"), &[]),
+            line(|line| line.message(&format_args!("{text}"))),
             "[2026-11-26T04:00:00.000Z INFO  access] cut\\n[2026 ERROR x] forged\\r\\u001b[31m\\u009bm \\u202e\\u2028\\ \"é\"\n"
         );
     }
@@ -192,8 +190,13 @@ mod tests {
             ("lines", "a\nb"),
             ("umlaut", "ü"),
         ];
+        let line = line(|line| {
+            for (name, value) in fields {
+                line.text(name, value);
+            }
+        });
         assert_eq!(
-            line(format_args!(""), &fields),
+            line,
             "[2026-11-26T04:00:00.000Z INFO  access] plain=a/b-c:1 empty=\"\" forged=\"x outcome=complete\" quotes=\"\\\"\\\\\" lines=\"a\\nb\" umlaut=\"ü\"\n"
         );
     }

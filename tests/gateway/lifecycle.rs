@@ -1,6 +1,7 @@
 //! Start, health, stop, and the command line.
 
 use std::{
+    collections::HashSet,
     env,
     ffi::OsStr,
     fs,
@@ -17,7 +18,7 @@ use uuid::Uuid;
 
 use crate::support::{
     client::{RawClient, Request},
-    gateway::{ADMIN_KEY, TestGateway},
+    gateway::{ADMIN_KEY, TestGateway, leading_address},
     provider::ScriptedProvider,
     script::Answer,
     soon,
@@ -250,6 +251,55 @@ async fn a_person_at_a_terminal_waits_for_no_balancer() {
     let mut gateway = TestGateway::start_with(&[("DRAIN_DELAY", "10m")]).await;
     gateway.signal("INT").await;
     assert!(gateway.ended().await, "{}", gateway.log());
+}
+
+/// A pipe holds some three hundred of these lines.
+#[actix_web::test]
+async fn a_log_that_nobody_reads_holds_up_no_request_and_loses_no_line() {
+    const REQUESTS: usize = 1_000;
+    let folder = EnvFile::new("");
+    let mut process = Command::new(env!("CARGO_BIN_EXE_llm-gateway"))
+        .env_clear()
+        .env("ADMIN_KEY", ADMIN_KEY)
+        .env("LISTEN_ADDR", "127.0.0.1:0")
+        .env("DATABASE_URL", "sqlite://gateway.db")
+        .env("WORKERS", "2")
+        .current_dir(&folder.0)
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    let address = soon("the gateway to listen", async {
+        loop {
+            let line = lines.next_line().await.unwrap().unwrap();
+            if let Some((_, address)) = line.split_once("listening on ") {
+                return leading_address(address);
+            }
+        }
+    });
+    let address = address.await;
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        clients.push(RawClient::connect(address).await);
+    }
+    let mut ids = HashSet::new();
+    for number in 0..REQUESTS {
+        let client = &mut clients[number % 8];
+        let answer = soon("an answer", client.exchange(&Request::get("/v1/models"))).await;
+        assert_eq!(answer.status(), 401);
+        ids.insert(answer.header("x-gateway-request-id").unwrap());
+    }
+    assert_eq!(ids.len(), REQUESTS);
+    let reading = async {
+        while !ids.is_empty() {
+            let line = lines.next_line().await.unwrap().expect("all lines");
+            if let Some((_, id)) = line.split_once(" access] request_id=") {
+                assert!(ids.remove(&id[..36]), "once: {line}");
+            }
+        }
+    };
+    soon("every line", reading).await;
 }
 
 #[cfg(target_os = "linux")]

@@ -248,7 +248,7 @@ impl Drop for TestGateway {
 pub(crate) const PROVIDER_KEY: &str = "provider-key-0123456789";
 
 /// The address that a text begins with, whatever the log's format puts behind it.
-fn leading_address(text: &str) -> SocketAddr {
+pub(crate) fn leading_address(text: &str) -> SocketAddr {
     let end = text.find([' ', '"']).unwrap_or(text.len());
     text[..end].parse().unwrap()
 }
