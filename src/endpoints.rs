@@ -9,7 +9,8 @@ use std::{
 
 use actix_web::{
     FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, Route,
-    guard::{self, Guard},
+    guard::{self, Guard, GuardContext},
+    http::Method,
     web,
 };
 use utoipa::{
@@ -68,12 +69,13 @@ pub(crate) struct Operation {
 }
 
 impl Operation {
-    /// `GET`, and `HEAD` with it.
+    /// `GET`, and `HEAD`, whose body the server leaves out.
     pub(crate) fn get<P: Path, Args>(about: P, handler: impl Serving<Args>) -> Self
     where
         Args: FromRequest + 'static,
     {
-        Self::new(HttpMethod::Get, get(), about, handler)
+        let methods = [Method::GET, Method::HEAD];
+        Self::new(HttpMethod::Get, route(methods), about, handler)
     }
 
     /// `POST`.
@@ -81,7 +83,7 @@ impl Operation {
     where
         Args: FromRequest + 'static,
     {
-        Self::new(HttpMethod::Post, web::post(), about, handler)
+        Self::new(HttpMethod::Post, route([Method::POST]), about, handler)
     }
 
     /// `PUT`.
@@ -89,7 +91,7 @@ impl Operation {
     where
         Args: FromRequest + 'static,
     {
-        Self::new(HttpMethod::Put, web::put(), about, handler)
+        Self::new(HttpMethod::Put, route([Method::PUT]), about, handler)
     }
 
     /// `DELETE`.
@@ -97,7 +99,7 @@ impl Operation {
     where
         Args: FromRequest + 'static,
     {
-        Self::new(HttpMethod::Delete, web::delete(), about, handler)
+        Self::new(HttpMethod::Delete, route([Method::DELETE]), about, handler)
     }
 
     fn new<P: Path, Args>(
@@ -209,9 +211,11 @@ pub(crate) fn resource_in(
         .default_service(web::to(refuse))
 }
 
-/// `GET`, and `HEAD`, whose body the server leaves out.
-fn get() -> Route {
-    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+/// A route for these methods. actix's own guards note, in memory of each request, which methods they
+/// stand for; [`resource_in`] knows that already.
+pub(crate) fn route<const N: usize>(methods: [Method; N]) -> Route {
+    let is_one = move |context: &GuardContext<'_>| methods.contains(&context.head().method);
+    web::route().guard(guard::fn_guard(is_one))
 }
 
 /// The handler of every other path.

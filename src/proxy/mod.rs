@@ -26,6 +26,7 @@ use std::{sync::Arc, time::Duration};
 use actix_web::{
     Resource,
     body::MessageBody,
+    http::Method,
     web::{self, Bytes, ServiceConfig},
 };
 
@@ -46,7 +47,7 @@ use self::{
 };
 use crate::{
     domain::{Name, Route},
-    endpoints::{EndpointName, noting, resource_in, serve, unknown_url},
+    endpoints::{EndpointName, noting, resource_in, route, serve, unknown_url},
     error::GatewayError,
     settings::Origins,
     storage::Storage,
@@ -97,7 +98,7 @@ fn forwarded(endpoint: &'static Endpoint) -> Resource {
     let handler = move |path, request, body| forward(endpoint, path, request, body);
     let path = format!("{SCOPE}{}", endpoint.path);
     let name = EndpointName::new(&path);
-    resource_in(endpoint.dialect, name, &path, "POST").route(web::post().to(handler))
+    resource_in(endpoint.dialect, name, &path, "POST").route(route([Method::POST]).to(handler))
 }
 
 /// The body for a provider that calls the model `model`: a door for `benches/` to what is private
