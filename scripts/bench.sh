@@ -4,13 +4,16 @@
 #   scripts/bench.sh                  everything; writes docs/PERFORMANCE.md and docs/performance.svg
 #   scripts/bench.sh --quick          under a minute, to see that it works; writes nothing into docs/
 #   scripts/bench.sh --only requests --only stream      only these, e.g. while optimising; no docs/
+#   scripts/bench.sh --training       as much of everything as tells scripts/optimized.sh what runs how often
 #
 # Starts a PostgreSQL, a Redis, nginx, a mock provider, the bare pass-through (examples/bare_proxy.rs)
 # and two gateways, all on loopback, measures them in interleaved rounds, and prints tables and which
 # bars are met or MISSED. The exit code tells only whether everything could be measured, because figures
 # depend on the machine.
 #
-# A full run takes about twelve minutes, and longer where programs must be built first. Flags:
+# A full run builds the gateway and the bare pass-through by scripts/optimized.sh, which takes a quarter of an hour,
+# and then measures for about as long, with the gateway of `cargo build --release` beside them. Every other measures
+# what `cargo build --release` makes. Flags:
 #   --rounds N             rounds, of which the median counts [5]
 #   --only MEASURE         of: requests stream body_100k body_8m response_50m slow_streams rate_200 rate_1000
 #                          growth; may be repeated
@@ -18,7 +21,8 @@
 #                          and headers it needs; may be repeated. It has to serve the model `bench` from the
 #                          model `mock` of the provider at --provider-port
 #   --provider-port PORT   where the mock provider listens [a free one]
-#   --profile dev          measure debug builds, which are there sooner; no docs/
+#   --profile dev          measure debug builds, which are there sooner than `cargo build --release`; no docs/
+#   --programs FOLDER      measure the programs in this folder, e.g. target/optimized, instead of building; no docs/
 set -euo pipefail
 
 # shellcheck source=scripts/dev-lib.sh
@@ -28,9 +32,10 @@ readonly OHA_VERSION=1.16.0
 readonly VENV=$ROOT/.dev/venv-bench
 
 WORK=
-QUICK=false
+MEASURES_ALL=true
 WRITES_DOCS=true
-PROFILE=release
+PROFILE=
+PROGRAMS=
 FLAGS=()
 
 main() {
@@ -52,9 +57,15 @@ parse_flags() {
   while [[ $# -gt 0 ]]; do
     case $1 in
       -h | --help) print_header "$0" && exit ;;
-      --quick) QUICK=true WRITES_DOCS=false FLAGS+=("$1") ;;
+      --quick | --training)
+        MEASURES_ALL=false WRITES_DOCS=false FLAGS+=("$1")
+        ;;
       --profile)
         PROFILE=${2:?--profile needs a value} WRITES_DOCS=false
+        shift
+        ;;
+      --programs)
+        PROGRAMS=${2:?--programs needs a value} WRITES_DOCS=false
         shift
         ;;
       --only | --rounds | --target | --provider-port)
@@ -77,8 +88,8 @@ need_tools() {
   need psql postgresql-client
   need python3 python3
   make_venv "$VENV" matplotlib==3.10.7
-  # Minutes to build, and a quick run means little in any case.
-  if [[ $QUICK == false ]]; then
+  # Takes minutes to build, and what else there is says little of latencies.
+  if [[ $MEASURES_ALL == true ]]; then
     need_oha
   fi
 }
@@ -94,10 +105,22 @@ need_oha() {
   FLAGS+=(--oha "$root/bin/oha")
 }
 
+# Sets PROGRAMS to the folder of what is measured, unless --programs did.
 build() {
-  note "building ($PROFILE)"
-  cargo build --quiet --profile "$PROFILE" --locked --bins --example mock_provider --example bare_proxy \
+  local profile=${PROFILE:-release} target
+  if [[ -n $PROGRAMS ]]; then
+    return
+  fi
+  note "building ($profile)"
+  cargo build --quiet --profile "$profile" --locked --bins --example mock_provider --example bare_proxy \
     --example slow_streams
+  target=$(target_directory)
+  PROGRAMS=$target/${profile/#dev/debug}
+  if [[ $WRITES_DOCS == true ]]; then
+    FLAGS+=(--plain "$PROGRAMS")
+    scripts/optimized.sh
+    PROGRAMS=$target/optimized
+  fi
 }
 
 # A thousand streams are two thousand connections of a proxy.
@@ -121,17 +144,16 @@ start_servers() {
 }
 
 measure() {
-  local programs output=$WORK/output
-  programs=$(target_directory)/${PROFILE/#dev/debug}
+  local output=$WORK/output
   mkdir -p "$output"
   versions >"$output/versions.txt"
   if [[ $WRITES_DOCS == true ]]; then
-    instructions "$programs" >"$output/instructions.txt"
+    instructions "$PROGRAMS" >"$output/instructions.txt"
     # Short windows: figures of nanoseconds need no long ones.
-    cargo bench --quiet --profile "$PROFILE" --locked --bench hot_path -- --noplot --warm-up-time 0.5 --measurement-time 1 \
+    cargo bench --quiet --locked --bench hot_path -- --noplot --warm-up-time 0.5 --measurement-time 1 \
       --output-format bencher >"$output/micro.txt"
   fi
-  "$VENV/bin/python" "$ROOT/scripts/bench/bench.py" --programs "$programs" --output "$output" \
+  "$VENV/bin/python" "$ROOT/scripts/bench/bench.py" --programs "$PROGRAMS" --output "$output" \
     --database-url "$DATABASE_URL" --redis-url "$REDIS_URL" --nginx-port "$(free_port)" \
     --helper "$POSTGRES_PID" --helper "$REDIS_PID" "${FLAGS[@]}"
   if [[ $WRITES_DOCS == true ]]; then

@@ -12,15 +12,11 @@ from pathlib import Path
 import bars
 import plot
 import report
-from bars import ALONE, BOTH
+from bars import ALONE, BOTH, PLAIN
 from loads import Loads
-from measures import FULL, QUICK, Measures
+from measures import FULL, QUICK, TRAINING, Measures
 from processes import end_on_terminate
 from targets import Stage, Target
-
-
-
-
 
 def main():
     end_on_terminate()
@@ -38,8 +34,8 @@ def main():
     (options.output / "PERFORMANCE.md").write_text(report.markdown(results, verdicts, extras))
     print(report.tables(results))
     print(f"\n{report.bars(verdicts)}")
-    if options.quick:
-        print("\nThis was a quick run: it shows that everything works, and its figures mean little.")
+    if options.size is not FULL:
+        print("\nThis was a short run: it shows that everything works, and its figures mean little.")
 
 
 def parse_options():
@@ -51,7 +47,9 @@ def parse_options():
     parser.add_argument("--helper", type=int, action="append", default=[])
     parser.add_argument("--nginx-port", type=int, required=True)
     parser.add_argument("--oha", type=Path)
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--quick", dest="size", action="store_const", const=QUICK, default=FULL)
+    parser.add_argument("--training", dest="size", action="store_const", const=TRAINING)
+    parser.add_argument("--plain", type=lambda path: Path(path).resolve())
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--target", type=parse_target, action="append", default=[])
@@ -73,7 +71,7 @@ def parse_target(text):
 
 
 def measure(options, folder):
-    size = QUICK if options.quick else FULL
+    size = options.size
     size.rounds = options.rounds or size.rounds
     stage = Stage(options.programs, folder, options.provider_port)
     try:
@@ -83,11 +81,14 @@ def measure(options, folder):
         # Both tiers hold all keys that are asked for: 100,000 is just where the default ends.
         settings = {"MEMORY_CACHE_ENTRIES": "200000"}
         both = stage.gateway(BOTH, options.database_url, options.redis_url, options.helper, settings)
+        if options.plain:
+            stage.programs = options.plain
+            stage.gateway(PLAIN, None, "none")
         for target in options.target:
             stage.add(target)
         loads = Loads(folder, options.oha, options.programs / "examples/slow_streams")
         measures = Measures(loads, size, folder)
-        results = {"machine": machine(), "quick": options.quick, "rounds": size.rounds}
+        results = {"machine": machine(), "rounds": size.rounds}
         results["streams"] = size.streams
         results["targets"] = [target.name for target in stage.targets]
         results["fresh"] = {target.name: measures.on_fresh_process(target) for target in stage.targets}

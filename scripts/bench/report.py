@@ -152,7 +152,8 @@ All on loopback of one machine, in one run. Between the load and the mock provid
 nginx as a plain reverse proxy (connections kept on both sides, nothing buffered, no log); a bare pass-through on
 actix-web and awc (`examples/bare_proxy.rs`: hashes the key and puts another model in, checks and keeps nothing), which
 is what the stack itself costs; and the gateway with its caches warm, on SQLite alone and on PostgreSQL with Redis.
-Each has two workers. Rounds are interleaved, each begins with another target, and every figure is the median of
+Gateway and bare pass-through are built by `scripts/optimized.sh`, with profile-guided optimisation; `plain build` is
+what `cargo build --release` makes. Each has two workers. Rounds are interleaved, each begins with another target, and every figure is the median of
 {rounds} rounds, so that what else the machine does happens to all.
 
 - *CPU* is user and system time of the target's process and its children, from `/proc/PID/stat`. Of all figures it
@@ -170,7 +171,7 @@ def markdown(results, verdicts, extras):
     machine = results["machine"]
     parts = [
         "# Performance",
-        "Written by `scripts/bench.sh`, which measures all of this again in about ten minutes. Don't edit it by hand.",
+        "Written by `scripts/bench.sh`, which builds and measures all of this again in half an hour. Don't edit it by hand.",
         "![CPU per request, latency, and streams](performance.svg)",
         "## Machine",
         f"{machine['processor']}, {machine['memory']}, Linux {machine['kernel']}, on {machine['date']}, "

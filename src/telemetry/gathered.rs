@@ -86,6 +86,8 @@ pub(super) fn add(write: impl FnOnce(&mut Vec<u8>, &str)) {
 fn register() -> Arc<Mutex<Waiting>> {
     let own = Arc::default();
     let mut threads = held(&THREADS);
+    // A worker that panicked is replaced.
+    threads.retain(|thread| Arc::strong_count(thread) > 1 || !held(thread).lines.is_empty());
     threads.push(Arc::clone(&own));
     SHARE.store(MOST_BYTES / threads.len(), Relaxed);
     own
