@@ -3,11 +3,11 @@
 //! the line does, and who reads standard error slowly would hold up requests.
 
 use std::{
-    cell::OnceCell,
+    cell::Cell,
     io::{self, Write as _},
     mem,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     thread,
@@ -31,7 +31,7 @@ const MOST_BYTES: usize = 12 << 20;
 static SHARE: AtomicUsize = AtomicUsize::new(MOST_BYTES);
 
 /// What waits, of each thread that ever added a line.
-static THREADS: Mutex<Vec<Arc<Mutex<Waiting>>>> = Mutex::new(Vec::new());
+static THREADS: Mutex<Vec<&Mutex<Waiting>>> = Mutex::new(Vec::new());
 
 /// Held while lines are taken and written, so that those of a thread stay in their order. What they are
 /// exchanged for: fresh memory for each time would have to be mapped and grown.
@@ -42,8 +42,9 @@ static SOME: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
 
 thread_local! {
     /// The lines of a thread are its own: workers that added to the same ones would wait for each
-    /// other, and for each other's memory.
-    static OWN: OnceCell<Arc<Mutex<Waiting>>> = const { OnceCell::new() };
+    /// other, and for each other's memory. They outlive it, because what a thread drops at its very end
+    /// may add one.
+    static OWN: Cell<Option<&'static Mutex<Waiting>>> = const { Cell::new(None) };
 }
 
 /// The lines of one thread.
@@ -68,27 +69,24 @@ pub(super) fn start() -> io::Result<()> {
 
 /// Adds a line, which `write` appends, with the present time.
 pub(super) fn add(write: impl FnOnce(&mut Vec<u8>, &str)) {
-    OWN.with(|own| {
-        let own = own.get_or_init(register);
-        if held(own).lines.len() >= SHARE.load(Relaxed) {
-            flush();
-        }
-        let Waiting { lines, time } = &mut *held(own);
-        let is_first = lines.is_empty();
-        write(lines, time.at(SystemTime::now()));
-        if is_first {
-            *held(&SOME.0) = true;
-            SOME.1.notify_one();
-        }
-    });
+    let own = OWN.get().unwrap_or_else(register);
+    if held(own).lines.len() >= SHARE.load(Relaxed) {
+        flush();
+    }
+    let Waiting { lines, time } = &mut *held(own);
+    let is_first = lines.is_empty();
+    write(lines, time.at(SystemTime::now()));
+    if is_first {
+        *held(&SOME.0) = true;
+        SOME.1.notify_one();
+    }
 }
 
-fn register() -> Arc<Mutex<Waiting>> {
-    let own = Arc::default();
+fn register() -> &'static Mutex<Waiting> {
+    let own = Box::leak(Box::default());
+    OWN.set(Some(own));
     let mut threads = held(&THREADS);
-    // A worker that panicked is replaced.
-    threads.retain(|thread| Arc::strong_count(thread) > 1 || !held(thread).lines.is_empty());
-    threads.push(Arc::clone(&own));
+    threads.push(own);
     SHARE.store(MOST_BYTES / threads.len(), Relaxed);
     own
 }
@@ -98,7 +96,7 @@ pub(super) fn flush() {
     let mut lines = held(&WRITING);
     let threads = held(&THREADS).clone();
     for waiting in threads {
-        mem::swap(&mut *lines, &mut held(&waiting).lines);
+        mem::swap(&mut *lines, &mut held(waiting).lines);
         // A log that can't be written is nothing that could be logged.
         let _ = io::stderr().write_all(&lines);
         lines.clear();
