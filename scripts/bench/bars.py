@@ -5,8 +5,8 @@ from statistics import median
 
 NGINX, BARE, DIRECT = "nginx", "bare", "direct"
 ALONE, BOTH = "gateway, SQLite", "gateway, PostgreSQL + Redis"
-# The first of them, by `cargo build --release` alone.
-PLAIN = "gateway, SQLite, plain build"
+# The last, by `cargo build --release` alone.
+PLAIN = "the same, plain build"
 KIB, MIB = 1024, 1024 * 1024
 
 

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import bars
 import plot
@@ -17,6 +18,7 @@ from loads import Loads
 from measures import FULL, QUICK, TRAINING, Measures
 from processes import end_on_terminate
 from targets import Stage, Target
+
 
 def main():
     end_on_terminate()
@@ -83,7 +85,9 @@ def measure(options, folder):
         both = stage.gateway(BOTH, options.database_url, options.redis_url, options.helper, settings)
         if options.plain:
             stage.programs = options.plain
-            stage.gateway(PLAIN, None, "none")
+            database_url = sibling_database(options.database_url, "plain")
+            settings |= {"CACHE_PREFIX": "plain"}
+            stage.gateway(PLAIN, database_url, options.redis_url, options.helper, settings)
         for target in options.target:
             stage.add(target)
         loads = Loads(folder, options.oha, options.programs / "examples/slow_streams")
@@ -105,6 +109,12 @@ def measure(options, folder):
         return results
     finally:
         stage.end()
+
+
+def sibling_database(url, name):
+    """The same server, another database, which the gateway makes."""
+    address = urlsplit(url)
+    return address._replace(path=f"/{name}").geturl()
 
 
 def run_rounds(stage, measures, only):

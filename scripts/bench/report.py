@@ -152,9 +152,12 @@ All on loopback of one machine, in one run. Between the load and the mock provid
 nginx as a plain reverse proxy (connections kept on both sides, nothing buffered, no log); a bare pass-through on
 actix-web and awc (`examples/bare_proxy.rs`: hashes the key and puts another model in, checks and keeps nothing), which
 is what the stack itself costs; and the gateway with its caches warm, on SQLite alone and on PostgreSQL with Redis.
-Gateway and bare pass-through are built by `scripts/optimized.sh`, with profile-guided optimisation; `plain build` is
-what `cargo build --release` makes. Each has two workers. Rounds are interleaved, each begins with another target, and every figure is the median of
+Each has two workers. Rounds are interleaved, each begins with another target, and every figure is the median of
 {rounds} rounds, so that what else the machine does happens to all.
+
+Gateway and bare pass-through are built by `scripts/optimized.sh`: the compiler knows what runs how often, from a
+minute of load of the kinds that are measured here. `plain build` is what `cargo build --release` makes, and what the
+container image holds. nginx is Debian's.
 
 - *CPU* is user and system time of the target's process and its children, from `/proc/PID/stat`. Of all figures it
   depends least on what else runs, though how busy the machine is decides how much a proxy gets to do per wake-up.
@@ -190,11 +193,11 @@ def markdown(results, verdicts, extras):
     if "instructions" in extras:
         parts.append(
             "## Instructions\n\nOf one request of 1 KiB in user space, counted by `scripts/instructions.sh` under "
-            f"callgrind.\n\n```text\n{extras['instructions'].strip()}\n```"
+            f"callgrind, of the optimised build.\n\n```text\n{extras['instructions'].strip()}\n```"
         )
     if "micro" in extras:
         parts.append(
-            "## Micro-benchmarks\n\nWhat is ours on the path of a request, without the network, by criterion: `cargo bench`.\n\n"
+            "## Micro-benchmarks\n\nWhat is ours on the path of a request, without the network, by criterion: `cargo bench`, a plain build.\n\n"
             + micro_benchmarks(extras["micro"])
         )
     return "\n\n".join(parts) + "\n"
