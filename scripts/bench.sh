@@ -12,8 +12,8 @@
 # depend on the machine.
 #
 # A full run builds the gateway and the bare pass-through by scripts/optimized.sh, which takes a quarter of an hour,
-# and then measures for about as long, with the gateway of `cargo build --release` beside them. Every other measures
-# what `cargo build --release` makes. Flags:
+# and then measures for about as long, with the gateway of `cargo build --release` beside them. Other runs measure
+# what `cargo build --release` makes, unless told otherwise. Flags:
 #   --rounds N             rounds, of which the median counts [5]
 #   --only MEASURE         of: requests stream body_100k body_8m response_50m slow_streams rate_200 rate_1000
 #                          growth; may be repeated
@@ -65,7 +65,7 @@ parse_flags() {
         shift
         ;;
       --programs)
-        PROGRAMS=${2:?--programs needs a value} WRITES_DOCS=false
+        PROGRAMS=$(realpath -e -- "${2:?--programs needs a value}") WRITES_DOCS=false
         shift
         ;;
       --only | --rounds | --target | --provider-port)
@@ -88,7 +88,7 @@ need_tools() {
   need psql postgresql-client
   need python3 python3
   make_venv "$VENV" matplotlib==3.10.7
-  # Takes minutes to build, and what else there is says little of latencies.
+  # Takes minutes to build; only a full run says something of latencies.
   if [[ $MEASURES_ALL == true ]]; then
     need_oha
   fi

@@ -6,16 +6,17 @@
 # Builds it once so that it counts what runs how often, puts load on it (scripts/bench.sh --training: requests,
 # streams, uploads and look-ups, as many as it can take), and builds it again with what it counted. That is the
 # same program, laid out for the paths that requests take; docs/PERFORMANCE.md shows what it gains over
-# `cargo build --release`. It suits the machines of the building one's kind.
+# `cargo build --release`. The load is plain HTTP: TLS, and logging in JSON, count as what seldom runs, and what they
+# cost in such a build was not measured.
 #
 # Takes a quarter of an hour. Needs what scripts/bench.sh needs, and llvm-profdata, of Rust's own (rustup component
-# add llvm-tools) or Debian's.
+# add llvm-tools) or Debian's. RUSTFLAGS are added to.
 set -euo pipefail
 
 # shellcheck source=scripts/dev-lib.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/dev-lib.sh"
 
-# Debian's, of the version that reads what Rust's compiler writes.
+# Debian's newest, which reads what programs of rustc 1.95 count.
 readonly DEBIANS=19
 # What is measured beside the gateway is built alike, or the comparison would be unfair.
 readonly OPTIMIZED=(llm-gateway examples/bare_proxy)
@@ -30,10 +31,11 @@ main() {
   cd "$ROOT"
   have cargo || die "cargo is missing: install the Rust toolchain that Cargo.toml's rust-version names"
   need jq jq
-  find_profdata
-  TARGET=$(target_directory)
+  [[ -z ${CARGO_ENCODED_RUSTFLAGS-} ]] || die "CARGO_ENCODED_RUSTFLAGS is set: use RUSTFLAGS, which are added to"
   # Named, so that what runs while building (build scripts, macros) is left alone.
   HOST=$(rustc -vV | sed -n 's/^host: //p')
+  TARGET=$(target_directory)
+  find_profdata
   instrumented
   trained
   optimized
@@ -41,7 +43,7 @@ main() {
 }
 
 find_profdata() {
-  PROFDATA=$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin/llvm-profdata
+  PROFDATA=$(rustc --print sysroot)/lib/rustlib/$HOST/bin/llvm-profdata
   if [[ ! -x $PROFDATA ]]; then
     need "llvm-profdata-$DEBIANS" "llvm-$DEBIANS"
     PROFDATA=llvm-profdata-$DEBIANS
@@ -59,24 +61,27 @@ instrumented() {
 trained() {
   rm -rf -- "$COUNTS"
   scripts/bench.sh --training --programs "$TARGET/instrumented/programs" >&2
-  "$PROFDATA" merge --sparse --output="$TARGET/instrumented/all.profdata" "$COUNTS"/*.profraw
-  # Named by its contents: cargo looks at flags, not into files, to see what must be built again.
-  local name
-  name=$(sha256sum <"$TARGET/instrumented/all.profdata" | cut -c 1-16)
-  PROFILE=$TARGET/instrumented/$name.profdata
-  mv "$TARGET/instrumented/all.profdata" "$PROFILE"
+  PROFILE=$TARGET/instrumented/training.profdata
+  "$PROFDATA" merge --sparse --output="$PROFILE" "$COUNTS"/*.profraw ||
+    die "$PROFDATA doesn't understand what was counted: rustup component add llvm-tools"
 }
 
 optimized() {
   note "building with what they counted"
-  build use "-Cprofile-use=$PROFILE"
-  collect use "$TARGET/optimized"
+  # Cargo looks at flags, not into files, to see what must be built again.
+  rm -rf -- "$TARGET/optimized/build"
+  build optimized "-Cprofile-use=$PROFILE"
+  collect optimized "$TARGET/optimized"
 }
 
-# build FOLDER RUSTFLAGS
+# build FOLDER FLAG
 build() {
-  CARGO_TARGET_DIR=$TARGET/$1/build CARGO_BUILD_TARGET=$HOST RUSTFLAGS="${RUSTFLAGS-} $2" \
-    cargo build --quiet --release --locked --bin llm-gateway --example bare_proxy
+  local flags
+  read -ra flags <<<"${RUSTFLAGS-}"
+  flags+=("$2")
+  # The only form in which a flag may hold a space.
+  CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && echo "${flags[*]}") CARGO_TARGET_DIR=$TARGET/$1/build \
+    CARGO_BUILD_TARGET=$HOST cargo build --quiet --release --locked --bin llm-gateway --example bare_proxy
 }
 
 # collect FOLDER PLACE: all programs of a measurement in one place, these built in FOLDER.
@@ -84,10 +89,11 @@ collect() {
   local program
   mkdir -p "$2/examples"
   for program in "${OPTIMIZED[@]}"; do
-    cp "$TARGET/$1/build/$HOST/release/$program" "$2/$program"
+    # Forced: one that runs can only be replaced.
+    cp --force "$TARGET/$1/build/$HOST/release/$program" "$2/$program"
   done
   for program in "${TOOLS[@]}"; do
-    cp "$TARGET/release/$program" "$2/$program"
+    cp --force "$TARGET/release/$program" "$2/$program"
   done
 }
 

@@ -106,7 +106,7 @@ openapi() { build_programs && tests/openapi/run.sh; }
 bench() {
   build_programs
   cargo test --locked --bench hot_path
-  scripts/bench.sh --quick --profile dev
+  scripts/bench.sh --quick --programs "$(target_directory)/debug"
   scripts/instructions.sh --profile dev --requests 20
 }
 

@@ -1,6 +1,9 @@
 //! Lines of the access log on their way out. Those that come within a moment of each other are
 //! written together, by a thread of their own: a system call for each would cost as much as writing
 //! the line does, and who reads standard error slowly would hold up requests.
+//!
+//! Locks are taken in this order: [`WRITING`], [`THREADS`], a thread's own lines, [`SOME`]. Nothing is
+//! logged under any of them.
 
 use std::{
     cell::Cell,
@@ -19,8 +22,8 @@ use super::timestamp;
 /// How long a line waits for others at most: too short for anybody who looks at a log to notice.
 const MOMENT: Duration = Duration::from_millis(20);
 
-/// Room that is kept from one time to the next: what five hundred lines a moment, twenty-five
-/// thousand a second, take.
+/// Room that each thread keeps from one time to the next: for a thousand lines a moment, fifty thousand
+/// a second.
 const KEPT_BYTES: usize = 512 * 1024;
 
 /// Some twenty thousand lines, of all threads. Whoever adds more writes them out first, and so waits
@@ -30,20 +33,21 @@ const MOST_BYTES: usize = 12 << 20;
 /// How many bytes each thread may have waiting.
 static SHARE: AtomicUsize = AtomicUsize::new(MOST_BYTES);
 
-/// What waits, of each thread that ever added a line.
+/// What waits, of each thread that ever added a line. Workers last as long as the process, but for one
+/// that could not be restarted.
 static THREADS: Mutex<Vec<&Mutex<Waiting>>> = Mutex::new(Vec::new());
 
-/// Held while lines are taken and written, so that those of a thread stay in their order. What they are
-/// exchanged for: fresh memory for each time would have to be mapped and grown.
+/// Held while lines are taken and written, so that those of a thread stay in their order. The memory
+/// is what taken lines are exchanged for: fresh memory would have to be mapped and grown each time.
 static WRITING: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
-/// Whether there is a first line, and what tells of it.
+/// Whether lines wait that the writing thread doesn't know of, and what wakes it.
 static SOME: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
 
 thread_local! {
-    /// The lines of a thread are its own: workers that added to the same ones would wait for each
-    /// other, and for each other's memory. They outlive it, because what a thread drops at its very end
-    /// may add one.
+    /// Each thread has lines of its own: workers that added to the same ones would wait for each other,
+    /// and for each other's memory. The lines outlive their thread: what it drops at its very end may add
+    /// one.
     static OWN: Cell<Option<&'static Mutex<Waiting>>> = const { Cell::new(None) };
 }
 
@@ -73,13 +77,13 @@ pub(super) fn add(write: impl FnOnce(&mut Vec<u8>, &str)) {
     if held(own).lines.len() >= SHARE.load(Relaxed) {
         flush();
     }
-    let Waiting { lines, time } = &mut *held(own);
-    let is_first = lines.is_empty();
-    write(lines, time.at(SystemTime::now()));
-    if is_first {
+    let mut own = held(own);
+    if own.lines.is_empty() {
         *held(&SOME.0) = true;
         SOME.1.notify_one();
     }
+    let Waiting { lines, time } = &mut *own;
+    write(lines, time.at(SystemTime::now()));
 }
 
 fn register() -> &'static Mutex<Waiting> {
@@ -94,6 +98,7 @@ fn register() -> &'static Mutex<Waiting> {
 /// Writes what there is, now.
 pub(super) fn flush() {
     let mut lines = held(&WRITING);
+    // A copy: whoever adds a first line has no need to wait for this writing.
     let threads = held(&THREADS).clone();
     for waiting in threads {
         mem::swap(&mut *lines, &mut held(waiting).lines);
@@ -110,7 +115,7 @@ fn wait_for_some() {
     *there_are.unwrap_or_else(PoisonError::into_inner) = false;
 }
 
-/// Nothing that is done under these locks leaves their contents half changed.
+/// A panic under one of these locks would leave half a line at worst.
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

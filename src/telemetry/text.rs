@@ -1,4 +1,5 @@
-//! Lines for people: `[time LEVEL target] message key=value key="another value"`.
+//! Lines for people: `[time LEVEL target] message`, or the fields of the access log in place of the
+//! message: `key=value key="another value"`.
 
 use std::fmt::{self, Write as _};
 
@@ -53,6 +54,7 @@ impl Fields for Text<'_> {
     }
 
     fn word(&mut self, name: &str, value: &str) {
+        debug_assert!(is_plain(value), "{name}: {value:?}");
         self.name(name);
         self.0.extend_from_slice(value.as_bytes());
     }

@@ -152,6 +152,7 @@ impl Answer {
         self.received = Vec::new();
     }
 
+    /// The memory in bytes that its buffers take.
     #[cfg(test)]
     pub(super) fn buffered(&self) -> usize {
         self.received.capacity() + self.content.capacity()

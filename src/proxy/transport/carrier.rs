@@ -74,7 +74,7 @@ impl Carrier {
     }
 }
 
-/// A request that this doesn't carry, or not on.
+/// A request that this doesn't carry, or doesn't carry to its end.
 pub(super) fn refused(reason: &'static str) -> SendRequestError {
     let error: io::Error = TransportError::new(Failure::BadRequest(reason), None).into();
     error.into()

@@ -375,6 +375,7 @@ impl Line {
         self.answer.is_complete() && self.answer.waiting() == 0
     }
 
+    /// The memory in bytes that its answer's buffers take.
     #[cfg(test)]
     pub(super) fn buffered(&self) -> usize {
         self.answer.buffered()
