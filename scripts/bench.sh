@@ -57,8 +57,12 @@ parse_flags() {
   while [[ $# -gt 0 ]]; do
     case $1 in
       -h | --help) print_header "$0" && exit ;;
-      --quick | --training)
+      --quick)
         MEASURES_ALL=false WRITES_DOCS=false FLAGS+=("$1")
+        ;;
+      --training)
+        # What else production does: a provider behind TLS, a log in JSON.
+        MEASURES_ALL=false WRITES_DOCS=false FLAGS+=("$1" --tls-port "$(free_port)")
         ;;
       --profile)
         PROFILE=${2:?--profile needs a value} WRITES_DOCS=false
@@ -86,6 +90,7 @@ need_tools() {
   need wrk wrk
   need nginx nginx-light
   need psql postgresql-client
+  need openssl openssl
   need python3 python3
   make_venv "$VENV" matplotlib==3.10.7
   # Takes minutes to build; only a full run says something of latencies.

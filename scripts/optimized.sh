@@ -6,8 +6,7 @@
 # Builds it once so that it counts what runs how often, puts load on it (scripts/bench.sh --training: requests,
 # streams, uploads and look-ups, as many as it can take), and builds it again with what it counted. That is the
 # same program, laid out for the paths that requests take; docs/PERFORMANCE.md shows what it gains over
-# `cargo build --release`. The load is plain HTTP: TLS, and logging in JSON, count as what seldom runs, and what they
-# cost in such a build was not measured.
+# `cargo build --release`. A part of the load goes to a provider behind TLS, with a log in JSON.
 #
 # Takes a quarter of an hour. Needs what scripts/bench.sh needs, and llvm-profdata, of Rust's own (rustup component
 # add llvm-tools) or Debian's. RUSTFLAGS are added to.

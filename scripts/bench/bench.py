@@ -48,6 +48,7 @@ def parse_options():
     parser.add_argument("--redis-url", required=True)
     parser.add_argument("--helper", type=int, action="append", default=[])
     parser.add_argument("--nginx-port", type=int, required=True)
+    parser.add_argument("--tls-port", type=int)
     parser.add_argument("--oha", type=Path)
     parser.add_argument("--quick", dest="size", action="store_const", const=QUICK, default=FULL)
     parser.add_argument("--training", dest="size", action="store_const", const=TRAINING)
@@ -88,6 +89,10 @@ def measure(options, folder):
             database_url = sibling_database(options.database_url, "plain")
             settings |= {"CACHE_PREFIX": "plain"}
             stage.gateway(PLAIN, database_url, options.redis_url, options.helper, settings)
+        if options.tls_port:
+            provider, certificate = stage.tls_provider(options.tls_port)
+            settings = {"SSL_CERT_FILE": str(certificate), "LOG_FORMAT": "json"}
+            stage.gateway("gateway, TLS and JSON", None, "none", settings=settings, provider=provider)
         for target in options.target:
             stage.add(target)
         loads = Loads(folder, options.oha, options.programs / "examples/slow_streams")

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 
@@ -56,6 +58,7 @@ class Stage:
         command = [programs / "examples/mock_provider", "--workers", WORKERS, "--listen"]
         provider = Process([*command, f"127.0.0.1:{provider_port}"], folder / "provider.log")
         self.targets = [Target("direct", provider.address(), provider.pid, process=provider)]
+        self.others = []
 
     @property
     def provider(self):
@@ -66,26 +69,45 @@ class Stage:
         return target
 
     def end(self):
-        for target in reversed(self.targets):
-            target.end()
+        for one in [*reversed(self.targets), *self.others]:
+            one.end()
 
     def nginx(self, port):
-        folder = self.folder / "nginx"
+        address = f"127.0.0.1:{port}"
+        process = self.start_nginx("nginx", address)
+        return self.add(Target("nginx", address, process.pid, process=process))
+
+    def tls_provider(self, port):
+        """The provider behind TLS: its address, and the file with the certificate that is to be trusted."""
+        certificate, key = self.folder / "certificate.pem", self.folder / "key.pem"
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        command += ["-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=localhost"]
+        command += ["-addext", "subjectAltName=DNS:localhost"]
+        # rustls takes no authority's certificate for a server's.
+        command += ["-addext", "basicConstraints=critical,CA:FALSE"]
+        subprocess.run(command, check=True, capture_output=True, timeout=30)
+        tls = f"ssl_certificate {certificate}; ssl_certificate_key {key};"
+        process = self.start_nginx("tls-provider", f"127.0.0.1:{port} ssl", tls)
+        # Ends with the provider's other targets, but isn't one.
+        self.others.append(process)
+        return f"https://localhost:{port}", certificate
+
+    def start_nginx(self, name, listen, tls=""):
+        folder = self.folder / name
         folder.mkdir()
         config = folder / "nginx.conf"
-        config.write_text(nginx_config(self.provider.address, port))
-        command = ["nginx", "-p", folder, "-c", config, "-e", "stderr"]
-        process = Process(command, folder / "log")
-        address = f"127.0.0.1:{port}"
+        config.write_text(nginx_config(self.provider.address, listen, tls))
+        process = Process(["nginx", "-p", folder, "-c", config, "-e", "stderr"], folder / "log")
+        address = listen.split()[0]
         wait_for(lambda: answers(address) or process.child.poll() is not None)
-        return self.add(Target("nginx", address, process.pid, process=process))
+        return process
 
     def bare(self):
         command = [self.programs / "examples/bare_proxy", f"http://{self.provider.address}", self.workers]
         process = Process([*self.wrapper, *command], self.folder / "bare.log")
         return self.add(Target("bare", process.address(), process.pid, process=process))
 
-    def gateway(self, name, database_url, redis_url, helpers=(), settings=()):
+    def gateway(self, name, database_url, redis_url, helpers=(), settings=(), provider=None):
         folder = self.folder / name.replace(" ", "-")
         folder.mkdir()
         env = {
@@ -101,7 +123,7 @@ class Stage:
         target = Target(name, process.address(), process.pid, process=process, helpers=tuple(helpers))
         target.admin = Admin(target.address)
         wait_for(target.admin.is_ready)
-        key = target.admin.open_route(self.provider.address)
+        key = target.admin.open_route(provider or f"http://{self.provider.address}")
         target.headers = {"Authorization": f"Bearer {key}"}
         return self.add(target)
 
@@ -125,24 +147,27 @@ class Admin:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
 
-    def open_route(self, provider_address):
+    def open_route(self, provider_url):
         """Makes the provider, the model and a key, and returns the key."""
         provider = {"name": "mock", "kind": "openai", "api_key": "sk-the-providers-own-key"}
-        provider = self.create("providers", {**provider, "base_url": f"http://{provider_address}/v1"})
+        provider = self.create("providers", {**provider, "base_url": f"{provider_url}/v1"})
         model = {"name": ASKED, "provider_id": provider["id"], "provider_model_name": SENT}
         self.create("models", model)
         return self.create("keys", {"name": "bench"})["key"]
 
 
 def answers(address):
+    """Whether a server is there, whatever it says."""
     try:
         urllib.request.urlopen(f"http://{address}/v1/models", timeout=5).close()
+        return True
+    except urllib.error.HTTPError:
         return True
     except OSError:
         return False
 
 
-def nginx_config(upstream, port):
+def nginx_config(upstream, listen, tls=""):
     """A plain reverse proxy: no log, connections kept on both sides, nothing buffered."""
     # Started by root, its workers would give up their rights, and with them the folder.
     user = "user root;" if os.geteuid() == 0 else ""
@@ -170,7 +195,8 @@ http {{
         keepalive_requests 1000000000;
     }}
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen {listen} backlog=4096;
+        {tls}
         location / {{
             proxy_pass http://provider;
             proxy_http_version 1.1;
