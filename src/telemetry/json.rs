@@ -6,7 +6,7 @@ use std::fmt;
 use log::Level;
 use serde::Serializer as _;
 
-use super::{Fields, Line, write_flag, write_number};
+use super::{Fields, Line};
 
 /// Writes a line.
 pub(super) struct Json<'a>(pub(super) &'a mut Vec<u8>);
@@ -21,8 +21,8 @@ impl Line for Json<'_> {
     }
 
     fn message(&mut self, message: &fmt::Arguments<'_>) {
-        self.name("message");
-        let written = serde_json::Serializer::new(&mut *self.0).collect_str(message);
+        let line = self.named("message");
+        let written = serde_json::Serializer::new(line).collect_str(message);
         debug_assert!(written.is_ok(), "neither text nor memory fails");
     }
 
@@ -31,36 +31,24 @@ impl Line for Json<'_> {
     }
 }
 
-impl Json<'_> {
-    fn name(&mut self, name: &str) {
-        self.0.extend_from_slice(b",\"");
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.extend_from_slice(b"\":");
-    }
-}
-
 impl Fields for Json<'_> {
     fn text(&mut self, name: &str, value: &str) {
-        self.name(name);
-        let written = serde_json::to_writer(&mut *self.0, value);
+        let written = serde_json::to_writer(self.named(name), value);
         debug_assert!(written.is_ok(), "neither text nor memory fails");
     }
 
     fn word(&mut self, name: &str, value: &str) {
-        self.name(name);
-        self.0.push(b'"');
-        self.0.extend_from_slice(value.as_bytes());
-        self.0.push(b'"');
+        let line = self.named(name);
+        line.push(b'"');
+        line.extend_from_slice(value.as_bytes());
+        line.push(b'"');
     }
 
-    fn number(&mut self, name: &str, value: u64) {
-        self.name(name);
-        write_number(self.0, value);
-    }
-
-    fn flag(&mut self, name: &str, value: bool) {
-        self.name(name);
-        write_flag(self.0, value);
+    fn named(&mut self, name: &str) -> &mut Vec<u8> {
+        self.0.extend_from_slice(b",\"");
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b"\":");
+        self.0
     }
 }
 

@@ -128,8 +128,19 @@ pub(crate) trait Fields {
     /// A text of ASCII that isn't empty and has neither white space nor quotes, backslashes, `=` and
     /// control characters: an id, a name of ours.
     fn word(&mut self, name: &str, value: &str);
-    fn number(&mut self, name: &str, value: u64);
-    fn flag(&mut self, name: &str, value: bool);
+    /// Writes the name; returns where its value goes.
+    fn named(&mut self, name: &str) -> &mut Vec<u8>;
+
+    fn number(&mut self, name: &str, value: u64) {
+        let digits = &mut itoa::Buffer::new();
+        let digits = digits.format(value).as_bytes();
+        self.named(name).extend_from_slice(digits);
+    }
+
+    fn flag(&mut self, name: &str, value: bool) {
+        let text: &[u8] = if value { b"true" } else { b"false" };
+        self.named(name).extend_from_slice(text);
+    }
 }
 
 /// Writes all of a line, in a format of its own.
@@ -142,13 +153,4 @@ trait Line: Fields {
 /// Writes the lines of the access log that are still held: for the end of the process.
 pub fn flush() {
     gathered::flush();
-}
-
-fn write_number(line: &mut Vec<u8>, number: u64) {
-    line.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-}
-
-fn write_flag(line: &mut Vec<u8>, flag: bool) {
-    let text: &[u8] = if flag { b"true" } else { b"false" };
-    line.extend_from_slice(text);
 }

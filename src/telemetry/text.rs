@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 
 use log::Level;
 
-use super::{Fields, Line, write_flag, write_number};
+use super::{Fields, Line};
 
 /// Writes a line. Whatever its parts contain, it stays one line, and no part looks like another.
 pub(super) struct Text<'a>(pub(super) &'a mut Vec<u8>);
@@ -31,42 +31,30 @@ impl Line for Text<'_> {
     }
 }
 
-impl Text<'_> {
-    fn name(&mut self, name: &str) {
-        self.0.push(b' ');
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.push(b'=');
-    }
-}
-
 impl Fields for Text<'_> {
     fn text(&mut self, name: &str, value: &str) {
         if is_plain(value) {
             self.word(name, value);
         } else {
-            self.name(name);
-            self.0.push(b'"');
-            let mut quoted = Escaped::new(self.0);
+            let line = self.named(name);
+            line.push(b'"');
+            let mut quoted = Escaped::new(line);
             quoted.in_quotes = true;
             quoted.push(value);
-            self.0.push(b'"');
+            line.push(b'"');
         }
     }
 
     fn word(&mut self, name: &str, value: &str) {
         debug_assert!(is_plain(value), "{name}: {value:?}");
-        self.name(name);
-        self.0.extend_from_slice(value.as_bytes());
+        self.named(name).extend_from_slice(value.as_bytes());
     }
 
-    fn number(&mut self, name: &str, value: u64) {
-        self.name(name);
-        write_number(self.0, value);
-    }
-
-    fn flag(&mut self, name: &str, value: bool) {
-        self.name(name);
-        write_flag(self.0, value);
+    fn named(&mut self, name: &str) -> &mut Vec<u8> {
+        self.0.push(b' ');
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.push(b'=');
+        self.0
     }
 }
 
