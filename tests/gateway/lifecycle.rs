@@ -7,18 +7,19 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Output, Stdio},
+    sync::Mutex,
 };
 
 use serde_json::json;
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
-    process::Command,
+    io::{AsyncBufReadExt as _, BufReader, Lines},
+    process::{Child, ChildStderr, Command},
 };
 use uuid::Uuid;
 
 use crate::support::{
     client::{RawClient, Request},
-    gateway::{ADMIN_KEY, TestGateway, leading_address},
+    gateway::{ADMIN_KEY, TestGateway, listening, send_signal},
     provider::ScriptedProvider,
     script::Answer,
     soon,
@@ -59,6 +60,27 @@ impl Drop for EnvFile {
     fn drop(&mut self) {
         drop(fs::remove_dir_all(&self.0));
     }
+}
+
+fn gateway() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_llm-gateway"));
+    command.env_clear();
+    command
+}
+
+/// Starts a gateway on SQLite in this folder, whose log is the test's to read.
+fn start_in(folder: &EnvFile, command: &mut Command) -> (Child, Lines<BufReader<ChildStderr>>) {
+    let mut process = command
+        .env("ADMIN_KEY", ADMIN_KEY)
+        .env("LISTEN_ADDR", "127.0.0.1:0")
+        .env("DATABASE_URL", "sqlite://gateway.db")
+        .current_dir(&folder.0)
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    (process, lines)
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -182,22 +204,10 @@ async fn a_signal_ends_a_start_that_does_not_come_to_its_end() {
     // Whoever migrates holds this lock; the gateway waits for it.
     let lock = fs::File::create(folder.0.join("gateway.migrating")).unwrap();
     lock.lock().unwrap();
-    let mut process = Command::new(env!("CARGO_BIN_EXE_llm-gateway"))
-        .env_clear()
-        .env("ADMIN_KEY", ADMIN_KEY)
-        .env("LISTEN_ADDR", "127.0.0.1:0")
-        .env("DATABASE_URL", "sqlite://gateway.db")
-        .current_dir(&folder.0)
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    let (mut process, mut lines) = start_in(&folder, &mut gateway());
     let opening = async { while !lines.next_line().await.unwrap().unwrap().contains("redis:") {} };
     soon("the start to begin", opening).await;
-    let id = process.id().unwrap().to_string();
-    let sent = Command::new("kill").args(["-TERM", &id]).status().await;
-    assert!(sent.unwrap().success());
+    send_signal(&process, "TERM").await;
     let status = soon("the process to end", process.wait()).await.unwrap();
     assert_eq!(status.code(), Some(0));
 }
@@ -258,28 +268,11 @@ async fn a_person_at_a_terminal_waits_for_no_balancer() {
 async fn a_log_that_nobody_reads_holds_up_no_request_and_loses_no_line() {
     const REQUESTS: usize = 1_000;
     let folder = EnvFile::new("");
-    let mut process = Command::new(env!("CARGO_BIN_EXE_llm-gateway"))
-        .env_clear()
-        .env("ADMIN_KEY", ADMIN_KEY)
-        .env("LISTEN_ADDR", "127.0.0.1:0")
-        .env("DATABASE_URL", "sqlite://gateway.db")
-        .env("DRAIN_DELAY", "0")
-        .env("WORKERS", "2")
-        .current_dir(&folder.0)
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-    let address = soon("the gateway to listen", async {
-        loop {
-            let line = lines.next_line().await.unwrap().unwrap();
-            if let Some((_, address)) = line.split_once("listening on ") {
-                return leading_address(address);
-            }
-        }
-    });
-    let address = address.await;
+    let mut command = gateway();
+    command.env("DRAIN_DELAY", "0").env("WORKERS", "2");
+    let (process, mut lines) = start_in(&folder, &mut command);
+    let begun = Mutex::default();
+    let address = soon("the gateway to listen", listening(&mut lines, &begun)).await;
     let mut clients = Vec::new();
     for _ in 0..8 {
         clients.push(RawClient::connect(address).await);
@@ -292,9 +285,7 @@ async fn a_log_that_nobody_reads_holds_up_no_request_and_loses_no_line() {
         ids.insert(answer.header("x-gateway-request-id").unwrap());
     }
     assert_eq!(ids.len(), REQUESTS);
-    let id = process.id().unwrap().to_string();
-    let sent = Command::new("kill").args(["-TERM", &id]).status().await;
-    assert!(sent.unwrap().success());
+    send_signal(&process, "TERM").await;
     let reading = async {
         while let Some(line) = lines.next_line().await.unwrap() {
             if let Some((_, id)) = line.split_once(" access] request_id=") {
@@ -310,28 +301,13 @@ async fn a_log_that_nobody_reads_holds_up_no_request_and_loses_no_line() {
 #[actix_web::test]
 async fn the_limit_of_open_files_is_raised() {
     let folder = EnvFile::new("");
-    let mut process = Command::new("sh")
+    let mut command = Command::new("sh");
+    command
         .args(["-c", "ulimit -S -n 200 && exec \"$0\""])
-        .arg(env!("CARGO_BIN_EXE_llm-gateway"))
-        .env("ADMIN_KEY", ADMIN_KEY)
-        .env("LISTEN_ADDR", "127.0.0.1:0")
-        .env("DATABASE_URL", "sqlite://gateway.db")
-        .current_dir(&folder.0)
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-    let listening = async {
-        while !lines
-            .next_line()
-            .await
-            .unwrap()
-            .unwrap()
-            .contains("listening on")
-        {}
-    };
-    soon("the gateway to listen", listening).await;
+        .arg(env!("CARGO_BIN_EXE_llm-gateway"));
+    let (process, mut lines) = start_in(&folder, &mut command);
+    let begun = Mutex::default();
+    soon("the gateway to listen", listening(&mut lines, &begun)).await;
     let limits = fs::read_to_string(format!("/proc/{}/limits", process.id().unwrap())).unwrap();
     let files = limits
         .lines()

@@ -155,11 +155,7 @@ impl TestGateway {
     }
 
     pub(crate) async fn signal(&self, signal: &str) {
-        let sent = Command::new("kill")
-            .args([format!("-{signal}"), self.process_id().to_string()])
-            .status()
-            .await;
-        assert!(sent.unwrap().success());
+        send_signal(&self.process, signal).await;
     }
 
     /// Waits for the process to end; answers whether it did so without an error.
@@ -247,13 +243,24 @@ impl Drop for TestGateway {
 /// The key of the providers that [`TestGateway::serve_from`] registers.
 pub(crate) const PROVIDER_KEY: &str = "provider-key-0123456789";
 
+/// Sends a signal, such as `TERM`, to a process that runs.
+pub(crate) async fn send_signal(process: &Child, signal: &str) {
+    let id = process.id().unwrap().to_string();
+    let sent = Command::new("kill")
+        .args([format!("-{signal}"), id])
+        .status()
+        .await;
+    assert!(sent.unwrap().success());
+}
+
 /// The address that a text begins with, whatever the log's format puts behind it.
-pub(crate) fn leading_address(text: &str) -> SocketAddr {
+fn leading_address(text: &str) -> SocketAddr {
     let end = text.find([' ', '"']).unwrap_or(text.len());
     text[..end].parse().unwrap()
 }
 
-async fn listening(
+/// Waits until a gateway's log says where it listens, and keeps what it read.
+pub(crate) async fn listening(
     lines: &mut Lines<BufReader<ChildStderr>>,
     log: &Mutex<Vec<String>>,
 ) -> SocketAddr {
