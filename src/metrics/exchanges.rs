@@ -110,17 +110,22 @@ const WELL: Ending = Ending {
     outcome: Outcome::Complete,
 };
 
-/// What nearly every request adds to, in one place: with many models, every place is a wait for
-/// memory.
+/// What nearly every request adds to, in one place: with many models, every line of the processor's
+/// cache is a wait for memory. Counts and sums fill the first line; an answer that came as a whole
+/// mostly counts both its durations in one other.
 #[derive(Debug)]
+#[repr(C, align(64))]
 struct Traffic {
     /// Requests that ended [`WELL`].
     well: Count,
     bytes_in: Count,
     bytes_out: Count,
-    first_byte: Durations<{ PROVIDER.len() }>,
-    whole: Durations<{ PROVIDER.len() }>,
+    times: Durations<2, { PROVIDER.len() }>,
 }
+
+/// The kinds of durations in [`Traffic`].
+const FIRST_BYTE: usize = 0;
+const WHOLE: usize = 1;
 
 impl Default for Traffic {
     fn default() -> Self {
@@ -128,14 +133,13 @@ impl Default for Traffic {
             well: Count::default(),
             bytes_in: Count::default(),
             bytes_out: Count::default(),
-            first_byte: Durations::new(PROVIDER),
-            whole: Durations::new(PROVIDER),
+            times: Durations::new(PROVIDER),
         }
     }
 }
 
 #[derive(Debug)]
-struct Overhead(Durations<{ OVERHEAD.len() }>);
+struct Overhead(Durations<1, { OVERHEAD.len() }>);
 
 impl Default for Overhead {
     fn default() -> Self {
@@ -248,7 +252,7 @@ impl Counting {
             .entry(ended.endpoint)
             .or_insert_with(|| Endpoint::new(all, ended.endpoint));
         if let Some(time) = ended.times.overhead {
-            endpoint.overhead.0.observe(time);
+            endpoint.overhead.0.observe(0, time);
         }
         match endpoint.models.get_mut(model) {
             Some(series) if series.provider.name == provider => series.count(all, model, ended),
@@ -315,9 +319,9 @@ impl Series {
         let traffic = &*self.traffic;
         traffic.bytes_in.add(ended.bytes_in());
         traffic.bytes_out.add(ended.bytes_out());
-        traffic.whole.observe(ended.times.whole);
+        traffic.times.observe(WHOLE, ended.times.whole);
         if let Some(time) = ended.times.first_byte {
-            traffic.first_byte.observe(time);
+            traffic.times.observe(FIRST_BYTE, time);
         }
     }
 
@@ -389,7 +393,7 @@ impl Shared {
             MetricType::Histogram,
         )?;
         for (endpoint, parts) in self.overhead.all() {
-            histogram(&mut family, &[("endpoint", endpoint)], &parts, |part| {
+            histogram(&mut family, &[("endpoint", endpoint)], 0, &parts, |part| {
                 &part.0
             })?;
         }
@@ -444,24 +448,23 @@ fn encode_traffic(
             counter(&mut family, labels, parts, of)?;
         }
     }
-    type Times = fn(&Traffic) -> &Durations<{ PROVIDER.len() }>;
-    let times: [(_, _, Times); 2] = [
+    let times = [
         (
             "first_byte",
             "From a request's head to the first byte of the body of its provider's answer.",
-            |part| &part.first_byte,
+            FIRST_BYTE,
         ),
         (
             "request_duration",
             "From a request's head to the end of its answer.",
-            |part| &part.whole,
+            WHOLE,
         ),
     ];
-    for (name, help, of) in times {
+    for (name, help, kind) in times {
         let unit = Some(&Unit::Seconds);
         let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
         for (labels, parts) in traffic {
-            histogram(&mut family, labels, parts, of)?;
+            histogram(&mut family, labels, kind, parts, |part| &part.times)?;
         }
     }
     Ok(())
@@ -479,17 +482,18 @@ fn counter<V>(
         .encode_counter::<NoLabelSet, u64, u64>(&sum, None)
 }
 
-fn histogram<V, const BOUNDS: usize>(
+fn histogram<V, const KINDS: usize, const BOUNDS: usize>(
     family: &mut MetricEncoder<'_>,
     labels: &impl EncodeLabelSet,
+    kind: usize,
     parts: &[Arc<V>],
-    of: impl Fn(&V) -> &Durations<BOUNDS> + Copy,
+    of: impl Fn(&V) -> &Durations<KINDS, BOUNDS> + Copy,
 ) -> fmt::Result {
     let Histogram {
         sum_seconds,
         count,
         buckets,
-    } = Histogram::of(parts.iter().map(|part| of(part)));
+    } = Histogram::of(kind, parts.iter().map(|part| of(part)));
     if count == 0 {
         // What never has a value: not every endpoint has a provider.
         return Ok(());
