@@ -78,7 +78,7 @@ def measure(options, folder):
     size.rounds = options.rounds or size.rounds
     stage = Stage(options.programs, folder, options.provider_port)
     try:
-        stage.nginx(options.nginx_port)
+        nginx = stage.nginx(options.nginx_port)
         stage.bare()
         stage.gateway(ALONE, None, "none")
         # Both tiers hold all keys that are asked for: 100,000 is just where the default ends.
@@ -110,7 +110,7 @@ def measure(options, folder):
             add_many(options, both, size)
             progress("growth")
             results["growth"] = {"keys": size.keys, "routes": size.routes}
-            results["growth"] |= measures.growth(both, folder, bulk_key)
+            results["growth"] |= measures.growth(both, nginx, folder, bulk_key)
         return results
     finally:
         stage.end()
