@@ -93,8 +93,7 @@ impl Upstream {
     /// the answer is there; the body is still to come.
     ///
     /// Gives way first, so that requests which came together go out together, all read before the
-    /// first is sent: the provider is woken once for many of them, and the system's code for
-    /// sending stays in the processor's cache.
+    /// first is sent: the provider is woken once for many of them. Only speed depends on that.
     pub(super) async fn send(
         &self,
         route: &Route,
