@@ -110,22 +110,17 @@ const WELL: Ending = Ending {
     outcome: Outcome::Complete,
 };
 
-/// What nearly every request adds to, in one place: with many models, every line of the processor's
-/// cache is a wait for memory. Counts and sums fill the first line; an answer that came as a whole
-/// mostly counts both its durations in one other.
+/// What nearly every request adds to, in one place: with many models, every place is a wait for
+/// memory.
 #[derive(Debug)]
-#[repr(C, align(64))]
 struct Traffic {
     /// Requests that ended [`WELL`].
     well: Count,
     bytes_in: Count,
     bytes_out: Count,
-    times: Durations<2, { PROVIDER.len() }>,
+    first_byte: Durations<{ PROVIDER.len() }>,
+    whole: Durations<{ PROVIDER.len() }>,
 }
-
-/// The kinds of durations in [`Traffic`].
-const FIRST_BYTE: usize = 0;
-const WHOLE: usize = 1;
 
 impl Default for Traffic {
     fn default() -> Self {
@@ -133,13 +128,14 @@ impl Default for Traffic {
             well: Count::default(),
             bytes_in: Count::default(),
             bytes_out: Count::default(),
-            times: Durations::new(PROVIDER),
+            first_byte: Durations::new(PROVIDER),
+            whole: Durations::new(PROVIDER),
         }
     }
 }
 
 #[derive(Debug)]
-struct Overhead(Durations<1, { OVERHEAD.len() }>);
+struct Overhead(Durations<{ OVERHEAD.len() }>);
 
 impl Default for Overhead {
     fn default() -> Self {
@@ -252,7 +248,7 @@ impl Counting {
             .entry(ended.endpoint)
             .or_insert_with(|| Endpoint::new(all, ended.endpoint));
         if let Some(time) = ended.times.overhead {
-            endpoint.overhead.0.observe(0, time);
+            endpoint.overhead.0.observe(time);
         }
         match endpoint.models.get_mut(model) {
             Some(series) if series.provider.name == provider => series.count(all, model, ended),
@@ -319,9 +315,9 @@ impl Series {
         let traffic = &*self.traffic;
         traffic.bytes_in.add(ended.bytes_in());
         traffic.bytes_out.add(ended.bytes_out());
-        traffic.times.observe(WHOLE, ended.times.whole);
+        traffic.whole.observe(ended.times.whole);
         if let Some(time) = ended.times.first_byte {
-            traffic.times.observe(FIRST_BYTE, time);
+            traffic.first_byte.observe(time);
         }
     }
 
@@ -393,7 +389,7 @@ impl Shared {
             MetricType::Histogram,
         )?;
         for (endpoint, parts) in self.overhead.all() {
-            histogram(&mut family, &[("endpoint", endpoint)], 0, &parts, |part| {
+            histogram(&mut family, &[("endpoint", endpoint)], &parts, |part| {
                 &part.0
             })?;
         }
@@ -448,23 +444,24 @@ fn encode_traffic(
             counter(&mut family, labels, parts, of)?;
         }
     }
-    let times = [
+    type Times = fn(&Traffic) -> &Durations<{ PROVIDER.len() }>;
+    let times: [(_, _, Times); 2] = [
         (
             "first_byte",
             "From a request's head to the first byte of the body of its provider's answer.",
-            FIRST_BYTE,
+            |part| &part.first_byte,
         ),
         (
             "request_duration",
             "From a request's head to the end of its answer.",
-            WHOLE,
+            |part| &part.whole,
         ),
     ];
-    for (name, help, kind) in times {
+    for (name, help, of) in times {
         let unit = Some(&Unit::Seconds);
         let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
         for (labels, parts) in traffic {
-            histogram(&mut family, labels, kind, parts, |part| &part.times)?;
+            histogram(&mut family, labels, parts, of)?;
         }
     }
     Ok(())
@@ -482,18 +479,17 @@ fn counter<V>(
         .encode_counter::<NoLabelSet, u64, u64>(&sum, None)
 }
 
-fn histogram<V, const KINDS: usize, const BOUNDS: usize>(
+fn histogram<V, const BOUNDS: usize>(
     family: &mut MetricEncoder<'_>,
     labels: &impl EncodeLabelSet,
-    kind: usize,
     parts: &[Arc<V>],
-    of: impl Fn(&V) -> &Durations<KINDS, BOUNDS> + Copy,
+    of: impl Fn(&V) -> &Durations<BOUNDS> + Copy,
 ) -> fmt::Result {
     let Histogram {
         sum_seconds,
         count,
         buckets,
-    } = Histogram::of(kind, parts.iter().map(|part| of(part)));
+    } = Histogram::of(parts.iter().map(|part| of(part)));
     if count == 0 {
         // What never has a value: not every endpoint has a provider.
         return Ok(());

@@ -30,35 +30,32 @@ impl Count {
     }
 }
 
-/// Durations of several kinds, each by the bucket that it falls into. It has one writer too.
-///
-/// All of it lies together, and what is most likely written together lies side by side, because of
-/// ten thousand of these each is out of the processor's cache when it is needed.
+/// Durations, by the bucket that they fall into. It has one writer too. All of it lies together,
+/// because of ten thousand of these each is out of the processor's cache when it is needed.
 #[derive(Debug)]
-#[repr(C)]
-pub(super) struct Durations<const KINDS: usize, const BOUNDS: usize> {
+pub(super) struct Durations<const BOUNDS: usize> {
     /// Upper ends in microseconds, ascending.
     bounds: &'static [u64; BOUNDS],
-    sums: [Count; KINDS],
-    above: [Count; KINDS],
-    counts: [[Count; KINDS]; BOUNDS],
+    sum: Count,
+    above: Count,
+    counts: [Count; BOUNDS],
 }
 
-impl<const KINDS: usize, const BOUNDS: usize> Durations<KINDS, BOUNDS> {
+impl<const BOUNDS: usize> Durations<BOUNDS> {
     pub(super) fn new(bounds: &'static [u64; BOUNDS]) -> Self {
         Self {
             bounds,
-            sums: [const { Count::new() }; KINDS],
-            above: [const { Count::new() }; KINDS],
-            counts: [const { [const { Count::new() }; KINDS] }; BOUNDS],
+            sum: Count::default(),
+            above: Count::default(),
+            counts: [const { Count::new() }; BOUNDS],
         }
     }
 
-    pub(super) fn observe(&self, kind: usize, duration: Duration) {
+    pub(super) fn observe(&self, duration: Duration) {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let bucket = self.bounds.partition_point(|&bound| bound < micros);
-        self.counts.get(bucket).unwrap_or(&self.above)[kind].add(1);
-        self.sums[kind].add(micros);
+        self.counts.get(bucket).unwrap_or(&self.above).add(1);
+        self.sum.add(micros);
     }
 }
 
@@ -72,15 +69,14 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
-    /// Of one kind. All parts have the same bounds.
-    pub(super) fn of<'a, const KINDS: usize, const BOUNDS: usize>(
-        kind: usize,
-        parts: impl Iterator<Item = &'a Durations<KINDS, BOUNDS>> + Clone,
+    /// All of them have the same bounds.
+    pub(super) fn of<'a, const BOUNDS: usize>(
+        parts: impl Iterator<Item = &'a Durations<BOUNDS>> + Clone,
     ) -> Self {
         let bounds = parts.clone().next().map_or(&[][..], |part| part.bounds);
         let of = |bucket| {
-            let counts = parts.clone().map(move |part: &Durations<KINDS, BOUNDS>| {
-                &part.counts.get(bucket).unwrap_or(&part.above)[kind]
+            let counts = parts.clone().map(move |part: &Durations<BOUNDS>| {
+                part.counts.get(bucket).unwrap_or(&part.above)
             });
             counts.map(Count::get).sum()
         };
@@ -88,7 +84,7 @@ impl Histogram {
         let ends = ends.chain([f64::INFINITY]).enumerate();
         let buckets: Vec<_> = ends.map(|(bucket, end)| (end, of(bucket))).collect();
         Self {
-            sum_seconds: seconds(parts.map(|part| part.sums[kind].get()).sum()),
+            sum_seconds: seconds(parts.map(|part| part.sum.get()).sum()),
             count: buckets.iter().map(|(_, count)| count).sum(),
             buckets,
         }
@@ -136,25 +132,18 @@ mod tests {
     #[test]
     fn a_duration_counts_in_the_first_bucket_that_reaches_to_it() {
         let bounds = &[10, 100];
-        let (one, other) = (Durations::<2, 2>::new(bounds), Durations::new(bounds));
+        let (one, other) = (Durations::new(bounds), Durations::new(bounds));
         for micros in [0, 10, 11, 100, 101] {
-            one.observe(1, Duration::from_micros(micros));
+            one.observe(Duration::from_micros(micros));
         }
-        other.observe(1, Duration::from_secs(1));
-        other.observe(0, Duration::from_micros(50));
-        let of = |kind| Histogram::of(kind, [&one, &other].into_iter());
+        other.observe(Duration::from_secs(1));
+        let both = Histogram::of([&one, &other].into_iter());
         let expected = Histogram {
             sum_seconds: 1.000_222,
             count: 6,
             buckets: vec![(0.000_01, 2), (0.000_1, 2), (f64::INFINITY, 2)],
         };
-        assert_eq!(of(1), expected);
-        let expected = Histogram {
-            sum_seconds: 0.000_05,
-            count: 1,
-            buckets: vec![(0.000_01, 0), (0.000_1, 1), (f64::INFINITY, 0)],
-        };
-        assert_eq!(of(0), expected);
+        assert_eq!(both, expected);
     }
 
     #[test]
