@@ -64,8 +64,6 @@ def judge(results):
     if growth := results.get("growth"):
         what = f"CPU per request, {growth['keys']:,} keys and {growth['routes']:,} models ÷ 10 and 1"
         bar(what, growth["many"] / growth["few"], 1.1)
-        control = growth["control_many"] / growth["control_few"]
-        bar("the same, beyond what the load's own growth costs nginx", growth["many"] / growth["few"] / control, 1.1)
     rounds = results["measures"].get("requests", {}).get(BOTH, [])
     if len(rounds) > 1:
         bar("CPU per request, last round ÷ first", rounds[-1]["cpu_us"] / rounds[0]["cpu_us"], 1.1)

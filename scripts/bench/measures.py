@@ -124,24 +124,30 @@ class Measures:
         self.loads.wrk(target, self.small, 1, 64)
 
     def growth(self, target, control, folder, key_of):
-        """The same requests with few keys and models, and with many, all of them known already. `control` looks
-        at neither: what many different requests cost it, they cost because the load generator takes more of the
-        processor's caches. Its provider sees one model, as that of `target` does."""
+        """The same requests with few keys and models, and with many, all of them known already. `control` looks at
+        neither, so what many different requests cost it is the load generator's doing. Its provider sees one model,
+        as that of `target` does."""
         body = Body.write(folder, 200)
-        few, many = (10, 1), (self.size.keys, self.size.routes)
-        costs = {}
-        for name, gateway, keys, routes in (
-            ("few", target, *few),
-            ("many", target, *many),
-            ("control_few", control, *few),
-            ("control_many", control, self.size.keys, 1),
-        ):
+
+        def asking(name, keys, routes):
             file = folder / f"{name}.txt"
             lines = (f"{key_of(number)} bulk-{number % routes + 1}\n" for number in range(1, keys + 1))
             file.write_text("".join(lines))
-            self.loads.wrk(gateway, body, 1 + keys // 10_000, 64, keys=file)
-            costs[name] = (gateway, file, [])
+            return file
+
+        few = asking("few", 10, 1)
+        many = asking("many", self.size.keys, self.size.routes)
+        many_keys = asking("many-keys", self.size.keys, 1)
+        for file, keys in ((few, 10), (many, self.size.keys)):
+            self.loads.wrk(target, body, 1 + keys // 10_000, 64, keys=file)
+        asked = {
+            "few": (target, few),
+            "many": (target, many),
+            "control_few": (control, few),
+            "control_many": (control, many_keys),
+        }
+        costs = {name: [] for name in asked}
         for _ in range(self.size.rounds):
-            for gateway, file, rounds in costs.values():
-                rounds.append(self.closed(gateway, body, 64, keys=file)["cpu_us"])
-        return {name: median(rounds) for name, (_, _, rounds) in costs.items()}
+            for name, (one, file) in asked.items():
+                costs[name].append(self.closed(one, body, 64, keys=file)["cpu_us"])
+        return {name: median(rounds) for name, rounds in costs.items()}

@@ -188,10 +188,10 @@ def markdown(results, verdicts, extras):
     if growth := results.get("growth"):
         parts.append(
             f"### Many keys\n\nCPU per request on {BOTH}, all known already: {growth['few']:.1f} µs with 10 keys and "
-            f"one model, {growth['many']:.1f} µs with {growth['keys']:,} keys and {growth['routes']:,} models. Each of "
-            "these is asked for in turn, so that what is known of it is out of the processor's cache every time. nginx, "
-            f"which looks at no key, pays {growth['control_few']:.1f} and {growth['control_many']:.1f} µs for as many "
-            "different requests: the load generator takes more of the caches too."
+            f"one model, {growth['many']:.1f} µs with {growth['keys']:,} keys and {growth['routes']:,} models. The "
+            "many are asked for in turn: as little as possible of what is known of each is still in a core's own cache. "
+            f"nginx, which looks at no key, pays {growth['control_few']:.1f} and {growth['control_many']:.1f} µs for as few "
+            "and as many different requests."
         )
     if "instructions" in extras:
         parts.append(
